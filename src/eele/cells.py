@@ -1,0 +1,85 @@
+"""The sweep: every cell of a study, its path, and the way back from a path to a cell."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from eele.config.models import StudyConfig
+from eele.errors import ConfigError
+from eele.vocabulary import BASELINES, NOT_APPLICABLE, scheme_sites
+
+AXES = ("backbone", "method", "scheme", "rank", "emotion", "seed")
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One point of the sweep; `-` (rank 0) where an axis does not apply."""
+
+    backbone: str
+    method: str
+    scheme: str
+    rank: int
+    emotion: str
+    seed: str
+
+    @property
+    def trained(self) -> bool:
+        """Whether the cell has weights of its own."""
+        return self.method not in BASELINES
+
+    @property
+    def spoken(self) -> bool:
+        """Whether the cell's speech comes out of a backbone."""
+        return self.method not in ("recording", "copy_synthesis")
+
+    @property
+    def path(self) -> Path:
+        """Folder of the cell below results/<study>/cells/."""
+        return Path(*(f"{axis}~{value}" for axis, value in self.as_dict().items()))
+
+    def as_dict(self) -> dict[str, str | int]:
+        """Axis -> value, in the order of the path."""
+        return asdict(self)
+
+    @classmethod
+    def parse(cls, text: str | Path) -> Cell:
+        """The cell of a path such as `backbone~fastspeech2/method~lora/...` (longer paths are fine)."""
+        values = dict(
+            part.split("~", 1) for part in Path(text).parts if part.split("~", 1)[0] in AXES
+        )
+        missing = [axis for axis in AXES if axis not in values]
+        if missing:
+            raise ConfigError(
+                f"'{text}' does not name a cell: {', '.join(missing)} missing; expected "
+                + "/".join(f"{axis}~..." for axis in AXES)
+            )
+        try:
+            rank = int(values.pop("rank"))
+        except ValueError:
+            raise ConfigError(f"'{text}': the rank is not a whole number") from None
+        return cls(rank=rank, **values)
+
+    def sites(self, study: StudyConfig) -> tuple[str, ...]:
+        """Sites this cell adapts; empty for `full` and baselines."""
+        if self.scheme == NOT_APPLICABLE:
+            return ()
+        return scheme_sites(self.scheme, self.backbone, study.schemes)
+
+
+def sweep(study: StudyConfig) -> list[Cell]:
+    """Every cell of the study, baselines first, each once, in a stable order."""
+    na = NOT_APPLICABLE
+    backbone = study.backbone.name
+    cells: list[Cell] = []
+    for emotion in ("neutral", *study.emotions):
+        cells.append(Cell(na, "recording", na, 0, emotion, na))
+        cells.append(Cell(na, "copy_synthesis", na, 0, emotion, na))
+        cells.append(Cell(backbone, "none", na, 0, emotion, na))
+    for block in study.sweep:
+        for scheme in block.schemes or (na,):
+            for rank in block.ranks or (0,):
+                for emotion in study.emotions:
+                    for seed in study.seeds:
+                        cells.append(Cell(backbone, block.method, scheme, rank, emotion, str(seed)))
+    return list(dict.fromkeys(cells))

@@ -1,0 +1,102 @@
+"""Where everything of a study lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from eele.cells import Cell
+
+
+@dataclass(frozen=True)
+class StudyPaths:
+    """Paths below results/<study>/."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, study: str, results: str | Path = "results") -> StudyPaths:
+        """Paths of the study named `study`."""
+        return cls(Path(results) / study)
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.resolved.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        return self.root / "provenance.json"
+
+    def corpus(self, corpus: str) -> Path:
+        """Folder of one corpus: manifest.csv, clean/ (audio), clean.csv, rejected.csv, summary.json."""
+        return self.root / "corpora" / corpus
+
+    @property
+    def manifest(self) -> Path:
+        """All accepted utterances of all corpora, with splits."""
+        return self.root / "manifest.csv"
+
+    @property
+    def rejected(self) -> Path:
+        return self.root / "rejected.csv"
+
+    @property
+    def lexicon(self) -> Path:
+        return self.root / "lexicon" / "lexicon.tsv"
+
+    @property
+    def phones(self) -> Path:
+        """Phone inventory: JSON list; position = phone id."""
+        return self.root / "lexicon" / "phones.json"
+
+    @property
+    def alignment(self) -> Path:
+        """Folder with textgrids/<speaker>/<utterance_id>.TextGrid, alignment.csv and summary.json."""
+        return self.root / "alignment"
+
+    @property
+    def features(self) -> Path:
+        """Folder with shard~<i>/, index.csv and statistics.json."""
+        return self.root / "features"
+
+    @property
+    def neutral(self) -> Path:
+        """Folder of the neutral model: model.safetensors, model.json, curves.csv, provenance.json."""
+        return self.root / "neutral"
+
+    def judge(self, judge: str) -> Path:
+        return self.root / "judges" / judge
+
+    @property
+    def recogniser(self) -> Path:
+        """Folder of the phone recogniser: model.safetensors, model.json."""
+        return self.root / "recogniser"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Resumable state of unfinished training runs; never a declared output of a rule."""
+        return self.root / "checkpoints"
+
+    def cell(self, cell: Cell) -> Path:
+        return self.root / "cells" / cell.path
+
+    @property
+    def tables(self) -> Path:
+        return self.root / "tables"
+
+    @property
+    def figures(self) -> Path:
+        return self.root / "figures"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report" / "index.html"
+
+    @property
+    def benchmarks(self) -> Path:
+        """Snakemake benchmark files, one per job."""
+        return self.root / "benchmarks"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
