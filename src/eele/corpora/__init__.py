@@ -1,0 +1,1 @@
+"""Corpora: adapters, collection, cleaning, splits."""
