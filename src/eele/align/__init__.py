@@ -1,0 +1,1 @@
+"""Forced alignment: phone times of every utterance, as TextGrids."""
