@@ -1,0 +1,1 @@
+"""Text: words, phones, the pronouncing lexicon."""

@@ -1,0 +1,335 @@
+"""espeak-ng, from the library that the pip package `espeakng_loader` carries: phones and speech.
+
+The library keeps its voice and its parameters in process-wide globals and is not thread-safe. It is
+therefore loaded once, at the first call (never at import), every call sets all the state it depends
+on, and a lock keeps calls apart.
+
+Phones are IPA as espeak-ng writes them, without stress marks: diphthongs and affricates are one
+phone (`aɪ`, `tʃ`), the length mark and diacritics stay on their phone (`ɑː`, `n̩`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import difflib
+import re
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from eele.errors import ConfigError, DataError, MissingToolError
+
+#: Codes that corpora use and espeak-ng calls otherwise.
+ALIASES = {
+    "en": "en-us",
+    "en-uk": "en-gb",
+    "eng": "en-us",
+    "zh": "cmn",
+    "zh-cn": "cmn",
+    "zh-tw": "cmn",
+    "zh-hk": "yue",
+    "no": "nb",
+    "iw": "he",
+    "fr": "fr-fr",
+    "deu": "de",
+    "ger": "de",
+    "pol": "pl",
+}
+
+# Constants of espeak-ng's speak_lib.h.
+_OUTPUT_SYNCHRONOUS = 2
+_PHONEME_EVENTS, _PHONEME_IPA, _DONT_EXIT = 0x0001, 0x0002, 0x8000
+_CHARS_UTF8 = 1
+_EVENT_END, _EVENT_PHONEME = 0, 7
+_RATE, _VOLUME, _PITCH, _RANGE, _WORD_GAP = 1, 2, 3, 4, 7
+_IPA_MODE, _SEPARATOR = 0x02, "_"
+
+_FLAG = re.compile(r"\([a-z]{2,3}(?:-[a-z0-9-]+)?\)")
+# Stress marks, zero-width joiners, and espeak's word-link and hyphen marks carry no phone.
+_MARKS = str.maketrans("", "", "ˈˌ\u200d\u200c\u0361-‿|")
+
+
+class _EventId(ctypes.Union):
+    _fields_ = (
+        ("number", ctypes.c_int),
+        ("name", ctypes.c_char_p),
+        ("string", ctypes.c_ubyte * 8),
+    )
+
+
+class _Event(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", _EventId),
+    )
+
+
+class _Voice(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("languages", ctypes.c_char_p),
+        ("identifier", ctypes.c_char_p),
+        ("gender", ctypes.c_ubyte),
+        ("age", ctypes.c_ubyte),
+        ("variant", ctypes.c_ubyte),
+        ("xx1", ctypes.c_ubyte),
+        ("score", ctypes.c_int),
+        ("spare", ctypes.c_void_p),
+    )
+
+
+_Callback = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
+)
+
+
+class _Library:
+    """The loaded library with its sample rate and its collecting callback."""
+
+    def __init__(self) -> None:
+        try:
+            import espeakng_loader
+
+            self.lib = ctypes.CDLL(espeakng_loader.get_library_path())
+            data = espeakng_loader.get_data_path()
+        except (ImportError, OSError, RuntimeError) as error:
+            raise MissingToolError(
+                f"espeak-ng cannot be loaded ({error}); install the package espeakng-loader "
+                "(pip install espeakng-loader) or set lexicon.source: dictionary"
+            ) from error
+        options = _PHONEME_EVENTS | _PHONEME_IPA | _DONT_EXIT
+        self.rate_hz: int = self.lib.espeak_Initialize(
+            _OUTPUT_SYNCHRONOUS, 0, str(data).encode(), options
+        )
+        if self.rate_hz <= 0:
+            raise MissingToolError(
+                f"espeak-ng found no voices in {data}; install the package espeakng-loader again"
+            )
+        self.lib.espeak_TextToPhonemes.restype = ctypes.c_char_p
+        self.lib.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_Voice))
+        self.lib.espeak_Info.restype = ctypes.c_char_p
+        self.audio: list[bytes] = []
+        self.events: list[tuple[str, int]] = []
+        # The library keeps the pointer: the callback object must live as long as the library.
+        self._callback = _Callback(self._collect)
+        self.lib.espeak_SetSynthCallback(self._callback)
+
+    def _collect(self, wave: Any, count: int, events: Any) -> int:
+        index = 0
+        while events[index].type != _EVENT_END:
+            event = events[index]
+            if event.type == _EVENT_PHONEME:
+                raw = bytes(event.id.string).split(b"\0", 1)[0]
+                self.events.append((raw.decode("utf-8", "ignore"), event.sample))
+            index += 1
+        if wave and count > 0:
+            self.audio.append(ctypes.string_at(wave, count * 2))
+        return 0
+
+
+_lock = threading.RLock()
+
+
+@lru_cache(maxsize=1)
+def _load() -> _Library:
+    return _Library()
+
+
+def _library() -> _Library:
+    with _lock:
+        return _load()
+
+
+def version() -> str:
+    """Version of the loaded espeak-ng, for provenance."""
+    return str(_library().lib.espeak_Info(None).decode())
+
+
+@lru_cache(maxsize=1)
+def _voices() -> dict[str, str]:
+    """Language code -> identifier of its voice file; `en-gb`, for one, is no name but lies in gmw/en."""
+    library = _library()
+    found: dict[str, str] = {}
+    with _lock:
+        voices = library.lib.espeak_ListVoices(None)
+        index = 0
+        while voices[index]:
+            voice = voices[index].contents
+            identifier = voice.identifier.decode()
+            # `languages`: a priority byte, then the code; the first code is the voice's own.
+            # MBROLA voices need a program that the library does not carry; "!v" are variants.
+            if not identifier.startswith(("mb/", "!v/")):
+                found.setdefault(voice.languages[1:].decode(), identifier)
+            index += 1
+    return {code: found[code] for code in sorted(found) if code and code != "variant"}
+
+
+def languages() -> tuple[str, ...]:
+    """Codes of every language espeak-ng speaks, sorted."""
+    return tuple(_voices())
+
+
+@lru_cache(maxsize=256)
+def resolve_language(language: str) -> str:
+    """espeak-ng's code for a corpus's language code (`en` -> `en-us`, `zh` -> `cmn`, `en_GB` -> `en-gb`).
+
+    Raises ConfigError naming close codes where espeak-ng does not speak the language.
+    """
+    code = str(language).strip().lower().replace("_", "-")
+    known = languages()
+    for candidate in (code, ALIASES.get(code, "")):
+        if candidate in known:
+            return candidate
+    regional = [other for other in known if other.startswith(f"{code}-")]
+    if code and regional:
+        return regional[0]
+    near = difflib.get_close_matches(code, known, n=4, cutoff=0.5)
+    near += [other for other in known if code[:2] and other.startswith(code[:2])]
+    hint = ", ".join(dict.fromkeys(near)) or ", ".join(known)
+    raise ConfigError(
+        f"language '{language}' is not spoken by espeak-ng {version()}; close codes: {hint}; "
+        "set `language` of the corpus to one of them, or use lexicon.source: dictionary"
+    )
+
+
+def _set_voice(library: _Library, voice: str) -> None:
+    language, _, variant = voice.partition("+")
+    name = _voices()[resolve_language(language)] + (f"+{variant}" if variant else "")
+    if variant and not re.fullmatch(r"[A-Za-z0-9_-]+", variant):
+        raise ConfigError(f"voice '{voice}': '{variant}' is no name of an espeak-ng voice variant")
+    if library.lib.espeak_SetVoiceByName(name.encode()) != 0:
+        raise ConfigError(f"voice '{voice}': espeak-ng has no voice of that name")
+
+
+def clean_phone(symbol: str) -> str:
+    """An espeak-ng IPA symbol without stress marks and joiners; empty where nothing is left."""
+    return symbol.translate(_MARKS)
+
+
+def phonemize(text: str, language: str) -> list[list[str]]:
+    """Phones of running text, one list per spoken word as espeak-ng groups them.
+
+    espeak-ng reads function words in their reduced form and may join words ("of the"), so the groups
+    need not equal the written words. Marks of a switch to another language, `(en)`, are removed; the
+    phones of the foreign word stay.
+    """
+    library = _library()
+    buffer = ctypes.create_string_buffer(text.encode("utf-8"))
+    pointer = ctypes.c_void_p(ctypes.addressof(buffer))
+    mode = _IPA_MODE | (ord(_SEPARATOR) << 8)
+    clauses = []
+    with _lock:
+        _set_voice(library, resolve_language(language))
+        while pointer.value:
+            clause = library.lib.espeak_TextToPhonemes(ctypes.byref(pointer), _CHARS_UTF8, mode)
+            clauses.append((clause or b"").decode("utf-8"))
+    groups = []
+    for word in _FLAG.sub("", " ".join(clauses)).split():
+        phones = [clean_phone(symbol) for symbol in word.split(_SEPARATOR)]
+        if phones := [phone for phone in phones if phone]:
+            groups.append(phones)
+    return groups
+
+
+@lru_cache(maxsize=100_000)
+def _word(word: str, language: str) -> tuple[str, ...]:
+    return tuple(phone for group in phonemize(word, language) for phone in group)
+
+
+def phonemize_word(word: str, language: str) -> list[str]:
+    """Phones of one word spoken alone (its full form); empty where espeak-ng says nothing."""
+    return list(_word(word, resolve_language(language)))
+
+
+def phonemize_words(words: Iterable[str], language: str) -> list[list[str]]:
+    """`phonemize_word` of every word, in order."""
+    code = resolve_language(language)
+    return [list(_word(word, code)) for word in words]
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Synthesised speech.
+
+    samples: int16 array (samples,); rate_hz: its sample rate; phones: (symbol, start_s, end_s) that
+    cover the whole audio in order, `sil` for pauses.
+    """
+
+    samples: Any
+    rate_hz: int
+    phones: Sequence[tuple[str, float, float]]
+
+
+def synthesise(
+    text: str,
+    voice: str = "en-us",
+    rate_wpm: int = 160,
+    pitch: int = 50,
+    pitch_range: int = 50,
+    volume: int = 100,
+    word_gap: int = 0,
+) -> Speech:
+    """Speak `text` and keep the synthesiser's own phone times.
+
+    `voice`: language code, with an optional espeak-ng variant (`en-us+m3`). `rate_wpm`: 80..450 words
+    per minute. `pitch`, `pitch_range`: 0..100. `volume`: 0..200. `word_gap`: pause between words in
+    units of 10 ms at the default rate. Raises ConfigError on values outside, DataError where nothing
+    is spoken.
+    """
+    import numpy as np
+
+    limits = {
+        "rate_wpm": (rate_wpm, 80, 450),
+        "pitch": (pitch, 0, 100),
+        "pitch_range": (pitch_range, 0, 100),
+        "volume": (volume, 0, 200),
+        "word_gap": (word_gap, 0, 50),
+    }
+    for key, (value, low, high) in limits.items():
+        if not low <= value <= high:
+            raise ConfigError(f"espeak-ng {key} {value} is outside {low}..{high}")
+    library = _library()
+    encoded = text.encode("utf-8") + b"\0"
+    with _lock:
+        _set_voice(library, voice)
+        for parameter, setting in (
+            (_RATE, rate_wpm),
+            (_PITCH, pitch),
+            (_RANGE, pitch_range),
+            (_VOLUME, volume),
+            (_WORD_GAP, word_gap),
+        ):
+            library.lib.espeak_SetParameter(parameter, int(setting), 0)
+        library.audio, library.events = [], []
+        status = library.lib.espeak_Synth(encoded, len(encoded), 0, 1, 0, _CHARS_UTF8, None, None)
+        library.lib.espeak_Synchronize()
+        samples = np.frombuffer(b"".join(library.audio), dtype=np.int16)
+        events = list(library.events)
+    if status != 0 or not len(samples) or not events:
+        raise DataError(f"espeak-ng voice '{voice}' spoke nothing for the text '{text}'")
+    return Speech(samples, library.rate_hz, _phone_times(events, len(samples), library.rate_hz))
+
+
+def _phone_times(
+    events: Sequence[tuple[str, int]], samples: int, rate_hz: int
+) -> list[tuple[str, float, float]]:
+    """Events (symbol, sample) to intervals covering [0, samples); neighbouring pauses are united."""
+    starts = [(clean_phone(symbol) or "sil", min(sample, samples)) for symbol, sample in events]
+    if starts[0][1] > 0:
+        starts.insert(0, ("sil", 0))
+    ends = [sample for _, sample in starts[1:]] + [samples]
+    spans: list[tuple[str, float, float]] = []
+    for (phone, start), end in zip(starts, ends, strict=True):
+        if phone == "sil" and spans and spans[-1][0] == "sil":
+            spans[-1] = ("sil", spans[-1][1], end / rate_hz)
+        elif phone != "sil" or end > start:
+            spans.append((phone, start / rate_hz, end / rate_hz))
+    return spans
