@@ -1,0 +1,185 @@
+"""Low-rank adaptation (Hu et al., arXiv 2106.09685) of Linear, Conv1d and Embedding layers, through `peft`.
+
+Rank means peft's `r`: a Linear of (in, out) gains r (in + out) weights, a Conv1d of kernel k r (in k + out), an
+Embedding of (entries, size) r (entries + size). The update is scaled by alpha / r.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eele.config.models import BackboneConfig
+from eele.errors import CheckpointError, ConfigError
+from eele.peft.base import AdapterSpec, Attachment, Method
+from eele.sites import site_modules
+
+
+def refusal(module: nn.Module) -> str | None:
+    """Why LoRA cannot wrap `module` with an exact merge; None when it can."""
+    if getattr(module, "parametrizations", None) or hasattr(module, "weight_g"):
+        return "weight-normalised: merging would lose the adapter"
+    if type(module) is nn.Conv1d:
+        if module.groups != 1:
+            return f"grouped convolution (groups={module.groups}): merging is not defined"
+        if module.dilation != (1,):
+            return f"dilated convolution (dilation={module.dilation[0]}): merging is wrong"
+        return None
+    if type(module) in (nn.Linear, nn.Embedding):
+        return None
+    return f"{type(module).__name__} is not a Linear, Conv1d or Embedding"
+
+
+def parameters_per_rank(module: nn.Module) -> int:
+    """LoRA weights per unit of rank for one wrappable layer."""
+    if isinstance(module, nn.Conv1d):
+        return module.in_channels * module.kernel_size[0] + module.out_channels
+    if isinstance(module, nn.Embedding):
+        return module.num_embeddings + module.embedding_dim
+    assert isinstance(module, nn.Linear)
+    return module.in_features + module.out_features
+
+
+def wrappable(
+    model: nn.Module, backbone: BackboneConfig, sites: tuple[str, ...]
+) -> tuple[dict[str, nn.Module], list[dict[str, str]]]:
+    """Modules of `sites` that LoRA wraps, and those it leaves alone with the reason."""
+    yes: dict[str, nn.Module] = {}
+    no: list[dict[str, str]] = []
+    for site in sites:
+        for name, module in site_modules(model, backbone, site).items():
+            reason = refusal(module)
+            if reason is None:
+                yes[name] = module
+            else:
+                no.append({"module": name, "type": type(module).__name__, "reason": reason})
+    return yes, no
+
+
+class Lora(Method):
+    """LoRA through `peft`, injected into the plain model."""
+
+    name = "lora"
+
+    def attach(
+        self, model: nn.Module, backbone: BackboneConfig, spec: AdapterSpec, name: str = "adapter"
+    ) -> Attachment:
+        from peft import LoraConfig, inject_adapter_in_model
+
+        modules, refused = wrappable(unwrapped_view(model), backbone, spec.sites)
+        if not modules:
+            raise ConfigError(f"lora can wrap no module of the sites {', '.join(spec.sites)}")
+        config = LoraConfig(
+            r=spec.rank,
+            lora_alpha=spec.alpha,
+            lora_dropout=spec.dropout,
+            target_modules=_exactly(modules),
+            bias="none",
+        )
+        inject_adapter_in_model(config, model, adapter_name=name)
+        wrapped = [n for n, m in model.named_modules() if name in getattr(m, "r", {})]
+        if sorted(wrapped) != sorted(modules):
+            difference = set(wrapped) ^ set(modules)
+            raise ConfigError(
+                f"lora wrapped other modules than its sites hold: {sorted(difference)}"
+            )
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        for _, parameter in self._parameters(model, name):
+            parameter.requires_grad_(True)
+        return Attachment(wrapped, refused)
+
+    def state(self, model: nn.Module, name: str = "adapter") -> dict[str, Tensor]:
+        return {key: p.detach().cpu().clone() for key, p in self._parameters(model, name)}
+
+    def load(self, model: nn.Module, state: Mapping[str, Tensor], name: str = "adapter") -> None:
+        parameters = dict(self._parameters(model, name))
+        if parameters.keys() != state.keys():
+            difference = sorted(parameters.keys() ^ state.keys())
+            raise CheckpointError(
+                f"adapter does not fit its sites; differing weights: {difference[:4]}"
+            )
+        with torch.no_grad():
+            for key, parameter in parameters.items():
+                if parameter.shape != state[key].shape:
+                    raise CheckpointError(
+                        f"adapter weight {key} has shape {tuple(state[key].shape)}, "
+                        f"expected {tuple(parameter.shape)}"
+                    )
+                parameter.copy_(state[key])
+
+    def scale(self, model: nn.Module, weight: float, name: str = "adapter") -> None:
+        for layer in _layers(model):
+            if name not in layer.r:
+                continue
+            layer.set_scale(name, weight)
+            # A weight of 0 must leave the base untouched bit for bit, so the adapter is switched off.
+            active = [a for a in layer.active_adapters if a != name]
+            if weight != 0:
+                active.append(name)
+            layer.set_adapter(active)
+            layer.enable_adapters(bool(active))
+
+    def merge(self, model: nn.Module) -> None:
+        for layer in _layers(model):
+            reason = refusal(layer.get_base_layer())
+            if reason is not None:
+                raise ConfigError(f"cannot merge: {reason}")
+            layer.merge(safe_merge=True)
+
+    def formula(self, model: nn.Module, backbone: BackboneConfig, spec: AdapterSpec) -> int:
+        modules, _ = wrappable(model, backbone, spec.sites)
+        return spec.rank * sum(parameters_per_rank(module) for module in modules.values())
+
+    def _parameters(self, model: nn.Module, name: str) -> Iterator[tuple[str, nn.Parameter]]:
+        pattern = re.compile(rf"(\.lora_[A-Za-z_]+)\.{re.escape(name)}(?=\.|$)")
+        for key, parameter in model.named_parameters():
+            if pattern.search(key):
+                yield pattern.sub(r"\1", key), parameter
+
+
+def _layers(model: nn.Module) -> Iterator[Any]:
+    from peft.tuners.lora import LoraLayer
+
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            yield module
+
+
+def _exactly(names: Mapping[str, nn.Module]) -> str:
+    """A pattern that peft matches against whole module names: these and no others."""
+    return "|".join(re.escape(name) for name in names)
+
+
+def unwrapped_view(model: nn.Module) -> nn.Module:
+    """`model` for looking up sites: wrapped layers appear as the layers they wrap.
+
+    Several adapters can be plugged side by side; the second must find the plain modules of its sites.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    view = nn.Module()
+    inside: list[str] = []
+    for name, module in model.named_modules():
+        if any(name.startswith(prefix + ".") for prefix in inside):
+            continue
+        if isinstance(module, BaseTunerLayer):
+            inside.append(name)
+            _put(view, name, module.get_base_layer())
+        elif not any(True for _ in module.children()):
+            _put(view, name, module)
+    return view
+
+
+def _put(root: nn.Module, name: str, module: nn.Module) -> None:
+    *parents, leaf = name.split(".")
+    node = root
+    for part in parents:
+        if part not in node._modules:
+            node.add_module(part, nn.Module())
+        node = node._modules[part]  # type: ignore[assignment]
+    node.add_module(leaf, module)
