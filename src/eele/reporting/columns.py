@@ -1,0 +1,51 @@
+"""The columns of `tables/cells.csv`. Import-light: other stages read the names from here."""
+
+from __future__ import annotations
+
+AXIS_COLUMNS = ("backbone", "method", "scheme", "rank", "emotion", "seed")
+
+#: From `adapter/training.json`; empty for baselines, which have no weights of their own.
+TRAINING_COLUMNS = ("trainable_parameters", "adapter_bytes", "train_seconds", "steps")
+
+SCORE_COLUMNS = (
+    "emotion_accuracy",
+    "emotion_accuracy_low",
+    "emotion_accuracy_high",
+    "phone_error_rate",
+    "mcd_db",
+    "log_f0_rmse",
+    "log_f0_correlation",
+    "f0_mean_shift_st",
+    "f0_range_shift_st",
+    "rate_ratio",
+    "energy_shift_db",
+    "speaker_similarity",
+)
+
+COUNT_COLUMNS = ("n_scored", "n_total")
+
+#: Shifts from neutral, which the recordings show too.
+SHIFTS = ("f0_mean_shift_st", "f0_range_shift_st", "rate_ratio", "energy_shift_db")
+
+#: The contract: these stand first in `tables/cells.csv`, in this order.
+COLUMNS = (*AXIS_COLUMNS, *TRAINING_COLUMNS, *SCORE_COLUMNS, *COUNT_COLUMNS)
+
+#: After the contract's columns: intervals of the other scores, and the recordings' own shifts.
+INTERVAL_COLUMNS = tuple(
+    f"{column}_{end}"
+    for column in SCORE_COLUMNS
+    if not column.startswith("emotion_accuracy")
+    for end in ("low", "high")
+)
+RECORDING_COLUMNS = tuple(f"recording_{shift}" for shift in SHIFTS)
+EXTRA_COLUMNS = (*INTERVAL_COLUMNS, *RECORDING_COLUMNS, "best_step", "stopped_early")
+
+WHOLE_NUMBERS = (
+    "rank",
+    "trainable_parameters",
+    "adapter_bytes",
+    "steps",
+    "n_scored",
+    "n_total",
+    "best_step",
+)

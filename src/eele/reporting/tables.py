@@ -1,0 +1,255 @@
+"""The study's tables, each as CSV (numbers in full) and LaTeX (rounded, booktabs)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from eele.config.models import StudyConfig
+from eele.io import atomic_path, write_text
+from eele.paths import StudyPaths
+from eele.reporting.bootstrap import Bootstrap
+from eele.reporting.collect import Results, System, load_results
+from eele.reporting.findings import MAP_NOTE, findings_table
+from eele.vocabulary import NOT_APPLICABLE, SCHEMES, scheme_sites
+
+#: Means over emotions and seeds shown beside emotion accuracy.
+FURTHER_SCORES = (
+    "phone_error_rate",
+    "mcd_db",
+    "log_f0_rmse",
+    "log_f0_correlation",
+    "f0_mean_shift_st",
+    "f0_range_shift_st",
+    "rate_ratio",
+    "energy_shift_db",
+    "speaker_similarity",
+)
+
+TABLES = ("cells", "scheme_by_emotion", "rank", "methods", "findings")
+
+
+def write_tables(study: StudyConfig, paths: StudyPaths) -> None:
+    """Write every table of `TABLES` below `tables/` as .csv and .tex."""
+    results = load_results(study, paths)
+    bootstrap = Bootstrap(results)
+    tables = {
+        "cells": results.cells,
+        "scheme_by_emotion": scheme_by_emotion(results, bootstrap),
+        "rank": rank_table(results, bootstrap),
+        "methods": methods_table(results, bootstrap),
+        "findings": findings_table(results, bootstrap),
+    }
+    for name, table in tables.items():
+        write_csv(paths.tables / f"{name}.csv", table)
+        write_text(paths.tables / f"{name}.tex", to_latex(name, table, study))
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Atomic UTF-8 CSV; a missing value is an empty field."""
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def caption(scheme: str, study: StudyConfig) -> str:
+    """The paper's caption of a scheme, or a word for a scheme of the config."""
+    if scheme in SCHEMES:
+        return SCHEMES[scheme][0]
+    return "scheme of this study" if scheme in study.schemes else ""
+
+
+def sites_text(system: System, study: StudyConfig) -> str:
+    """Sites a system adapts, as text."""
+    if system.scheme == NOT_APPLICABLE:
+        return "every weight" if system.method == "full" else ""
+    return ", ".join(scheme_sites(system.scheme, study.backbone.name, study.schemes))
+
+
+def shown_systems(results: Results) -> list[System]:
+    """Rows of the scheme table: recordings and copy first, the schemes, then full and none."""
+    plain = {s.method: s for s in results.systems if s.scheme == NOT_APPLICABLE}
+    first = [plain[m] for m in ("recording", "copy_synthesis") if m in plain]
+    return [*first, *results.compared_schemes, *(plain[m] for m in ("full", "none") if m in plain)]
+
+
+def _describe(results: Results, system: System) -> dict[str, object]:
+    trained = results.mean(system, "trainable_parameters")
+    return {
+        "method": system.method,
+        "scheme": system.scheme,
+        "rank": system.rank,
+        "caption": caption(system.scheme, results.study),
+        "sites": sites_text(system, results.study),
+        "trainable_parameters": None if math.isnan(trained) else round(trained),
+    }
+
+
+def _accuracy(
+    results: Results, bootstrap: Bootstrap, system: System, name: str
+) -> dict[str, float]:
+    low, high = bootstrap.interval(bootstrap.mean_draws(system))
+    return {
+        name: results.mean(system, "emotion_accuracy"),
+        f"{name}_low": low,
+        f"{name}_high": high,
+    }
+
+
+def _counts(results: Results, system: System) -> dict[str, int]:
+    rows = results.of(system)
+    return {"n_scored": int(rows["n_scored"].sum()), "n_total": int(rows["n_total"].sum())}
+
+
+def scheme_by_emotion(results: Results, bootstrap: Bootstrap) -> pd.DataFrame:
+    """Emotion accuracy: rows baselines and schemes at the common rank; columns emotions, then their mean."""
+    rows = []
+    for system in shown_systems(results):
+        row = _describe(results, system)
+        row |= {e: results.mean(system, "emotion_accuracy", e) for e in results.study.emotions}
+        row |= _accuracy(results, bootstrap, system, "mean")
+        rows.append(row | _counts(results, system))
+    return _whole(pd.DataFrame(rows))
+
+
+def rank_table(results: Results, bootstrap: Bootstrap) -> pd.DataFrame:
+    """Accuracy and cost over the rank, for every scheme run at several ranks."""
+    rows = []
+    for group in results.ranked.values():
+        for system in group:
+            row = _describe(results, system)
+            row["adapter_bytes"] = round(results.mean(system, "adapter_bytes"))
+            row |= {e: results.mean(system, "emotion_accuracy", e) for e in results.study.emotions}
+            row |= _accuracy(results, bootstrap, system, "mean")
+            row["phone_error_rate"] = results.mean(system, "phone_error_rate")
+            row["mcd_db"] = results.mean(system, "mcd_db")
+            rows.append(row | _counts(results, system))
+    columns = [
+        "method",
+        "scheme",
+        "rank",
+        "caption",
+        "sites",
+        "trainable_parameters",
+        "adapter_bytes",
+    ]
+    columns += [*results.study.emotions, "mean", "mean_low", "mean_high"]
+    columns += ["phone_error_rate", "mcd_db", "n_scored", "n_total"]
+    return _whole(pd.DataFrame(rows, columns=columns))
+
+
+def methods_table(results: Results, bootstrap: Bootstrap) -> pd.DataFrame:
+    """One row per method, at its best scheme and the common rank: scores, weights, time.
+
+    `chosen` says how a row was picked: a best scheme is chosen on the very utterances it is scored
+    on, so its accuracy is slightly flattered.
+    """
+    full = next((s for s in results.systems if s.method == "full"), None)
+    whole = results.mean(full, "trainable_parameters") if full else float("nan")
+    rows = []
+    for system, chosen in _chosen(results):
+        row = _describe(results, system)
+        row["share_of_full"] = results.mean(system, "trainable_parameters") / whole
+        for column in ("adapter_bytes", "train_seconds"):
+            row[column] = results.mean(system, column)
+        row |= _accuracy(results, bootstrap, system, "emotion_accuracy")
+        row |= {column: results.mean(system, column) for column in FURTHER_SCORES}
+        rows.append(row | _counts(results, system) | {"chosen": chosen})
+    return _whole(pd.DataFrame(rows))
+
+
+def _chosen(results: Results) -> Iterable[tuple[System, str]]:
+    """One system per method, and how it was picked."""
+    for method in dict.fromkeys(system.method for system in results.systems):
+        group = [system for system in results.systems if system.method == method]
+        if len(group) == 1:
+            yield group[0], "the only one"
+            continue
+        ranks = {system.rank for system in group}
+        rank = results.common_rank if results.common_rank in ranks else max(ranks)
+        group = [system for system in group if system.rank == rank]
+        scored = [(results.mean(s, "emotion_accuracy"), s) for s in group]
+        best = max(scored, key=lambda e: e[0] if e[0] == e[0] else -1.0)[1]
+        yield best, f"best of {len(group)} at rank {rank}, on the same test utterances"
+
+
+def _whole(table: pd.DataFrame) -> pd.DataFrame:
+    for column in ("rank", "trainable_parameters", "adapter_bytes", "n_scored", "n_total"):
+        if column in table:
+            table[column] = pd.to_numeric(table[column]).round().astype("Int64")
+    return table
+
+
+# LaTeX
+
+_LATEX = {
+    "cells": ("Every cell of the sweep.", 3),
+    "scheme_by_emotion": (f"Emotion accuracy by insertion scheme; {MAP_NOTE}.", 2),
+    "rank": (f"Emotion accuracy over the rank; {MAP_NOTE}.", 2),
+    "methods": ("Methods, each at its best scheme, means over emotions and seeds.", 2),
+    "findings": (f"Outcomes of EELE (arXiv 2408.10852) held against ours; {MAP_NOTE}.", 2),
+}
+
+#: What a LaTeX table leaves to the CSV, to fit a page.
+_LATEX_COLUMNS = {
+    "cells": (
+        *("method", "scheme", "rank", "emotion", "seed", "trainable_parameters"),
+        *("emotion_accuracy", "phone_error_rate", "mcd_db", "n_scored", "n_total"),
+    ),
+    "methods": (
+        *("method", "scheme", "rank", "trainable_parameters", "emotion_accuracy"),
+        *("emotion_accuracy_low", "emotion_accuracy_high", "phone_error_rate", "mcd_db"),
+        "speaker_similarity",
+    ),
+    "findings": ("finding", "ours", "interval_low", "interval_high", "agrees", "detail"),
+}
+
+#: Wide text columns wrap.
+_WRAPPED = {"finding": "p{0.28\\linewidth}", "detail": "p{0.28\\linewidth}"}
+
+
+def to_latex(name: str, table: pd.DataFrame, study: StudyConfig) -> str:
+    """`table` as a LaTeX table (needs the package booktabs): escaped, rounded, `--` where empty."""
+    title, digits = _LATEX[name]
+    wanted = _LATEX_COLUMNS.get(name)
+    left_out = {"caption", "sites", "adapter_bytes", "n_scored", "n_total"} if not wanted else set()
+    columns = [c for c in wanted or table.columns if c in table.columns and c not in left_out]
+    shown = pd.DataFrame(
+        {
+            column.replace("_", " "): [_cell(value, digits) for value in table[column]]
+            for column in columns
+        }
+    )
+    alignment = "".join(
+        _WRAPPED.get(c, "r" if pd.api.types.is_numeric_dtype(table[c]) else "l") for c in columns
+    )
+    return shown.to_latex(
+        index=False,
+        escape=True,
+        column_format=alignment,
+        caption=f"{_escape(study.title)}: {_escape(title)}",
+        label=f"tab:{study.study}-{name}".replace("_", "-"),
+        position="t",
+    )
+
+
+def _cell(value: object, digits: int) -> str:
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return "--"
+    if isinstance(value, float):
+        return f"{value:.{digits}f}"
+    return str(value)
+
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
+
+
+def _escape(text: str) -> str:
+    return "".join(_SPECIAL.get(character, character) for character in text)

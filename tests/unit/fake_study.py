@@ -1,0 +1,302 @@
+"""A small finished study made of nothing: files as the stages write them, with known scores.
+
+For tests of the reporting only. Speech is a buzz with a moving pitch; scores follow `accuracy`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import soundfile
+
+from eele.cells import Cell, sweep
+from eele.config import StudyConfig
+from eele.config.load import check_study, dump_study
+from eele.io import write_json, write_text
+from eele.paths import StudyPaths
+
+SPEAKERS = ("demo_anna", "demo_bert")
+SENTENCES = (
+    "The kettle is on the stove.",
+    "Nobody told me about the party.",
+    "We should leave before it rains.",
+    "Where did you put the keys?",
+    "The train was late again.",
+    "She closed the door behind her.",
+)
+SCORES = (
+    "phone_error_rate",
+    "mcd_db",
+    "log_f0_rmse",
+    "log_f0_correlation",
+    "f0_mean_shift_st",
+    "f0_range_shift_st",
+    "rate_ratio",
+    "energy_shift_db",
+    "speaker_similarity",
+)
+F0_SHIFT = {
+    "happy": 3.0,
+    "angry": 4.0,
+    "sad": -2.0,
+    "surprised": 5.0,
+    "fearful": 2.0,
+    "neutral": 0.0,
+}
+
+
+def small_study(**changes: object) -> StudyConfig:
+    """Two emotions, three schemes at rank 8, two ranks of g, full; override by key."""
+    values: dict[str, object] = {
+        "study": "fake",
+        "title": "A study & its <title>",
+        "emotions": ["angry", "happy"],
+        "sweep": [
+            {"method": "lora", "schemes": ["a", "c", "g"], "ranks": [8]},
+            {"method": "lora", "schemes": ["g"], "ranks": [2, 8]},
+            {"method": "full"},
+        ],
+        "evaluation": {"bootstrap_samples": 200},
+        "audio": {"sample_rate_hz": 16000},
+    }
+    return check_study(values | changes)
+
+
+def even_accuracy(cell: Cell) -> float:
+    """Share of utterances recognised: recordings best, g best of the schemes, none at nothing."""
+    base = {"recording": 1.0, "copy_synthesis": 0.9, "none": 0.0, "full": 0.75}
+    schemes = {"a": 0.2, "b": 0.5, "c": 0.45, "d": 0.6, "e": 0.3, "f": 0.4, "g": 0.8, "h": 0.7}
+    value = base.get(cell.method, schemes.get(cell.scheme, 0.5))
+    if cell.emotion == "neutral":
+        return 1.0
+    return value
+
+
+def build(
+    root: Path,
+    study: StudyConfig | None = None,
+    accuracy: Callable[[Cell], float] = even_accuracy,
+    *,
+    audio: bool = True,
+    seconds: float = 0.5,
+) -> tuple[StudyConfig, StudyPaths]:
+    """Write the whole study below `root`; returns its config and paths."""
+    study = study or small_study()
+    paths = StudyPaths(root / study.study)
+    write_text(paths.config, dump_study(study))
+    _corpus(study, paths)
+    for cell in sweep(study):
+        write_cell(study, paths, cell, accuracy(cell), audio=audio, seconds=seconds)
+    _models(study, paths)
+    return study, paths
+
+
+def write_cell(
+    study: StudyConfig,
+    paths: StudyPaths,
+    cell: Cell,
+    accuracy: float,
+    *,
+    audio: bool = True,
+    seconds: float = 0.5,
+    n_scored: int | None = None,
+) -> None:
+    """One cell's metrics, utterances, training facts and speech."""
+    rng = np.random.default_rng(zlib.crc32(str(cell.path).encode()))
+    folder = paths.cell(cell)
+    n = len(SPEAKERS) * len(SENTENCES)
+    other = next(e for e in ("neutral", *study.emotions) if e != cell.emotion)
+    hits = set(range(round(accuracy * n)))
+    rows, speech = [], []
+    for index in range(n):
+        sentence, speaker = divmod(index, len(SPEAKERS))
+        utterance = f"{SPEAKERS[speaker]}_{cell.emotion}_{sentence:02d}"
+        predicted = cell.emotion if index in hits else other
+        f0 = 120.0 * (1 + 0.7 * speaker) * 2 ** (F0_SHIFT.get(cell.emotion, 1.0) / 12)
+        rows.append(
+            {
+                "utterance_id": utterance,
+                "speaker": SPEAKERS[speaker],
+                "sentence": sentence,
+                "predicted_emotion": predicted,
+                "probability_target": round(0.9 if index in hits else 0.1, 3),
+                "phone_error_rate": 0.1,
+                "mcd_db": 6.0,
+                "log_f0_rmse": 0.2,
+                "log_f0_correlation": 0.6,
+                "f0_mean_hz": f0,
+                "f0_range_st": 4.0,
+                "rate_phones_per_s": 12.0,
+                "energy_db": -24.0,
+                "speaker_similarity": 0.9,
+                "hypothesis": "k ɛ t əl",
+                "reason": "",
+            }
+        )
+        speech.append(
+            {
+                "file": f"{utterance}.wav",
+                "kind": "test",
+                "utterance_id": utterance,
+                "speaker": SPEAKERS[speaker],
+                "text": SENTENCES[sentence],
+                "phones": "sil k ɛ t əl sil",
+                "durations": "3 5 8 6 9 4",
+            }
+        )
+        if audio:
+            _buzz(folder / "speech" / f"{utterance}.wav", study, f0, seconds, rng)
+    folder.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_csv(folder / "utterances.csv", index=False)
+    (folder / "speech").mkdir(exist_ok=True)
+    pd.DataFrame(speech).to_csv(folder / "speech" / "speech.csv", index=False)
+    share = len(hits) / n
+    scores: dict[str, float | None] = {
+        "emotion_accuracy": share,
+        "emotion_accuracy_low": max(0.0, share - 0.1),
+        "emotion_accuracy_high": min(1.0, share + 0.1),
+    }
+    scores |= {key: 0.1 * (1 + i) for i, key in enumerate(SCORES)}
+    shift = F0_SHIFT.get(cell.emotion, 1.0)
+    scores |= {
+        "phone_error_rate_low": 0.05,
+        "phone_error_rate_high": 0.15,
+        "f0_mean_shift_st": shift * (0.8 if cell.trained else 1.0),
+        "recording_f0_mean_shift_st": shift,
+        "recording_f0_range_shift_st": 1.2,
+        "recording_rate_ratio": 1.1,
+        "recording_energy_shift_db": 2.0,
+    }
+    if cell.method == "recording":
+        scores |= {"mcd_db": None, "log_f0_rmse": None, "log_f0_correlation": None}
+    write_json(
+        folder / "metrics.json",
+        {
+            "cell": cell.as_dict(),
+            "scores": scores,
+            "n_scored": n if n_scored is None else n_scored,
+            "n_total": n,
+            "failures": [],
+            "judges": {},
+        },
+    )
+    if cell.trained:
+        parameters = (
+            1_000_000 if cell.method == "full" else 2_000 * cell.rank * len(cell.sites(study))
+        )
+        write_json(
+            folder / "adapter" / "training.json",
+            {
+                "trainable_parameters": parameters,
+                "adapter_bytes": parameters * 4,
+                "train_seconds": 12.5,
+                "steps": 300,
+                "best_step": 250,
+                "stopped_early": False,
+                "unwrappable": [],
+            },
+        )
+        _curves(folder / "adapter" / "curves.csv", rng)
+
+
+def _buzz(
+    path: Path, study: StudyConfig, f0: float, seconds: float, rng: np.random.Generator
+) -> None:
+    rate = study.audio.sample_rate_hz
+    t = np.arange(int(rate * seconds)) / rate
+    pitch = f0 * (1 + 0.15 * np.sin(2 * np.pi * 1.5 * t + rng.uniform(0, 6)))
+    phase = 2 * np.pi * np.cumsum(pitch) / rate
+    wave = sum(np.sin(k * phase) / k for k in range(1, 20))
+    wave = wave * np.clip(np.sin(np.pi * t / seconds) * 2, 0, 1) * 0.15
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, wave + rng.normal(0, 1e-3, len(t)), rate, subtype="PCM_16")
+
+
+def _curves(path: Path, rng: np.random.Generator) -> None:
+    steps = np.arange(25, 301, 25)
+    loss = 1.2 * np.exp(-steps / 120) + 0.5
+    validation = [v + 0.1 if s % 50 == 0 else None for s, v in zip(steps, loss, strict=True)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(
+        {
+            "step": steps,
+            "loss": loss + rng.normal(0, 0.02, len(steps)),
+            "validation_loss": validation,
+        }
+    ).to_csv(path, index=False)
+
+
+def _corpus(study: StudyConfig, paths: StudyPaths) -> None:
+    rows = []
+    for emotion in ("neutral", *study.emotions):
+        for speaker in SPEAKERS:
+            for index in range(30):
+                split = "test" if index < len(SENTENCES) else "validation" if index < 9 else "train"
+                rows.append(
+                    {
+                        "utterance_id": f"{speaker}_{emotion}_{index:02d}",
+                        "path": f"corpora/demo/clean/{speaker}/{index}.flac",
+                        "speaker": speaker,
+                        "language": "en",
+                        "emotion": emotion,
+                        "text": SENTENCES[index % len(SENTENCES)],
+                        "duration_s": 2.5,
+                        "split": split,
+                        "corpus": "demo",
+                        "sentence": index,
+                    }
+                )
+    manifest = pd.DataFrame(rows)
+    paths.root.mkdir(parents=True, exist_ok=True)
+    manifest.to_csv(paths.manifest, index=False)
+    pd.DataFrame(
+        [
+            ("demo_x1", "demo", "demo_anna", "clean", "too short", "0.2 s"),
+            ("demo_x2", "demo", "demo_anna", "clean", "too short", "0.1 s"),
+            ("demo_x3", "demo", "demo_bert", "listing", "no transcript", ""),
+        ],
+        columns=["utterance_id", "corpus", "speaker", "stage", "reason", "detail"],
+    ).to_csv(paths.rejected, index=False)
+    paths.alignment.mkdir(parents=True, exist_ok=True)
+    alignment = pd.DataFrame(
+        {
+            "utterance_id": manifest["utterance_id"],
+            "status": "aligned",
+            "score": -60.0,
+            "reason": "",
+        }
+    )
+    alignment.loc[0, ["status", "reason"]] = ["failed", "score too low for its text"]
+    alignment.to_csv(paths.alignment / "alignment.csv", index=False)
+    write_json(
+        paths.alignment / "summary.json",
+        {"aligner": "gmm", "median_error_ms": 9.1, "within_50_ms": 0.95, "aligned": len(rows) - 1},
+    )
+    write_json(
+        paths.corpus("demo") / "source.json",
+        {
+            "adapter": "demo",
+            "name": "Generated corpus",
+            "version": "1",
+            "licence": "CC0-1.0",
+            "url": "https://example.org/corpus?a=1&b=2",
+            "citation": "Nobody, 2025",
+            "sha256": "00ff" * 16,
+            "energy_comparable": False,
+            "notes": "made by rules",
+        },
+    )
+    write_json(paths.features / "statistics.json", {"extraction_x_real_time": 41.5, "speakers": {}})
+
+
+def _models(study: StudyConfig, paths: StudyPaths) -> None:
+    rng = np.random.default_rng(0)
+    _curves(paths.neutral / "curves.csv", rng)
+    write_json(
+        paths.neutral / "training.json",
+        {"trainable_parameters": 1_000_000, "train_seconds": 170.0, "steps": 1500},
+    )
