@@ -125,6 +125,8 @@ class ShardWriter:
         self._arrays: dict[str, _GrowingArray] = {}
         self._rows: list[dict[str, Any]] = []
         self._folder = self._target
+        #: Written to summary.json when the block ends.
+        self.summary: dict[str, float] = {}
 
     def __enter__(self) -> ShardWriter:
         self._folder = self._stack.enter_context(io.atomic_folder(self._target))
@@ -191,6 +193,7 @@ class ShardWriter:
         pd.DataFrame(self._rows, columns=list(INDEX_COLUMNS)).to_csv(
             self._folder / "index.csv", index=False
         )
+        io.write_json(self._folder / "summary.json", self.summary)
 
 
 class FeatureStore:
@@ -215,7 +218,9 @@ class FeatureStore:
         self.index: pd.DataFrame = table.set_index("utterance_id")
         if not self.index.index.is_unique:
             double = self.index.index[self.index.index.duplicated()][0]
-            raise DataError(f"{file}: '{double}' is listed twice; run the rule index_features again")
+            raise DataError(
+                f"{file}: '{double}' is listed twice; run the rule index_features again"
+            )
         self._place = {
             utterance_id: tuple(map(int, place))
             for utterance_id, *place in self.index[
