@@ -3,6 +3,7 @@ arXiv 2006.04558). Every projection is a plain Linear, Conv1d or Embedding, so a
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -138,9 +139,7 @@ class Postnet(nn.Module):
     ) -> None:
         super().__init__()
         widths = [mel, *[channels] * (layers - 1), mel]
-        self.convs = nn.ModuleList(
-            Conv(a, b, kernel) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.convs = nn.ModuleList(Conv(a, b, kernel) for a, b in itertools.pairwise(widths))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths[1:-1])
         self.dropout = nn.Dropout(dropout)
 

@@ -1,0 +1,99 @@
+"""The neutral model on disk: weights, and everything needed to speak with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eele.backbones import build
+from eele.config.models import BackboneConfig
+from eele.errors import CheckpointError
+from eele.io import atomic_path, read_json, sha256, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from eele.backbones.base import Backbone
+
+WEIGHTS = "model.safetensors"
+FACTS = "model.json"
+
+
+@dataclass(frozen=True)
+class NeutralModel:
+    """A trained neutral backbone and its facts."""
+
+    backbone: BackboneConfig
+    phones: tuple[str, ...]  # position = phone id
+    speakers: tuple[str, ...]  # position = speaker id
+    statistics: dict[str, Any]  # features/statistics.json of its training
+
+    def fresh(self) -> Backbone:
+        """The backbone with weights drawn from torch's current random state."""
+        return build(
+            self.backbone, len(self.phones), len(self.speakers), len(self.statistics["mel_mean"])
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """Plain values for model.json."""
+        return {
+            "backbone": self.backbone.model_dump(mode="json"),
+            "phones": list(self.phones),
+            "speakers": list(self.speakers),
+            "statistics": self.statistics,
+        }
+
+    @classmethod
+    def open(cls, folder: Path) -> NeutralModel:
+        """The facts of a neutral model's folder."""
+        facts = read_json(folder / FACTS)
+        return cls(
+            BackboneConfig.model_validate(facts["backbone"]),
+            tuple(facts["phones"]),
+            tuple(facts["speakers"]),
+            facts["statistics"],
+        )
+
+    def load(self, folder: Path) -> Backbone:
+        """The backbone with the folder's weights, in evaluation mode."""
+        model = self.fresh()
+        load_exactly(model, folder / WEIGHTS)
+        return model.eval()
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write safetensors atomically."""
+    from safetensors.torch import save_file
+
+    with atomic_path(path) as temporary:
+        save_file({key: value.contiguous() for key, value in tensors.items()}, temporary, metadata)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read safetensors; a damaged or missing file raises CheckpointError."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: cannot be read as safetensors ({error}); delete it and run the same command again"
+        ) from error
+
+
+def load_exactly(model: Backbone, path: Path) -> None:
+    """Load a file's weights; names and shapes must match exactly (CheckpointError)."""
+    try:
+        model.load_state_dict(read_tensors(path), strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit the backbone of {FACTS}: {error}") from error
+
+
+def save_neutral(folder: Path, neutral: NeutralModel, state: Mapping[str, Tensor]) -> None:
+    """Write weights and facts; the facts last, since their presence says that the model is whole."""
+    save_tensors(folder / WEIGHTS, state, {"format": "pt", "kind": "eele neutral model"})
+    write_json(folder / FACTS, {**neutral.facts(), "sha256": sha256(folder / WEIGHTS)})

@@ -1,0 +1,217 @@
+"""Speech from the neutral model and its adapters: the sentences of a cell, or any text."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from eele.cells import Cell
+from eele.config import StudyConfig
+from eele.errors import DataError
+from eele.features import FeatureStore
+from eele.io import atomic_folder, read_json
+from eele.neutral import NeutralModel
+from eele.paths import StudyPaths
+from eele.text.lexicon import Lexicon
+from eele.training import select
+from eele.training.data import Normaliser
+from eele.training.stages import plug
+from eele.vocoders import vocoder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from eele.backbones.base import Backbone
+
+log = logging.getLogger(__name__)
+
+SPEECH_COLUMNS = ("file", "kind", "utterance_id", "speaker", "text", "phones", "durations")
+#: Free texts are spoken by at most this many voices of a study.
+FREE_TEXT_SPEAKERS = 2
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing to say."""
+
+    file: str
+    kind: str  # test | text
+    utterance_id: str
+    speaker: str
+    text: str
+    language: str
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One thing said: float samples, phone symbols and their frames."""
+
+    samples: np.ndarray
+    phones: list[str]
+    durations: list[int]
+
+
+class Synthesiser:
+    """A backbone with its vocoder: phone symbols and speaker in, waveform out."""
+
+    def __init__(self, study: StudyConfig, neutral: NeutralModel, model: Backbone) -> None:
+        self.neutral = neutral
+        self.model = model.eval()
+        self._phone_ids = {phone: index for index, phone in enumerate(neutral.phones)}
+        self._speaker_ids = {name: index for index, name in enumerate(neutral.speakers)}
+        self._normaliser = Normaliser.from_statistics(neutral.statistics)
+        self._vocoder = vocoder(study)
+
+    @torch.no_grad()
+    def say(self, phones: Sequence[list[str]], speakers: Sequence[str]) -> list[Utterance]:
+        """Speak each phone sequence in its voice; raises DataError for an unknown voice or phone."""
+        said: list[Utterance | None] = [None] * len(phones)
+        order = sorted(range(len(phones)), key=lambda i: len(phones[i]))
+        for start in range(0, len(order), _BATCH):
+            chosen = order[start : start + _BATCH]
+            ids = [torch.tensor([self._phone(p) for p in phones[i]]) for i in chosen]
+            spoken = self.model.synthesise(
+                torch.nn.utils.rnn.pad_sequence(ids, batch_first=True),
+                torch.tensor([len(i) for i in ids]),
+                torch.tensor([self._speaker(speakers[i]) for i in chosen]),
+            )
+            for row, i in enumerate(chosen):
+                mel = spoken.mel[row, : int(spoken.mel_lengths[row])].float().numpy()
+                said[i] = Utterance(
+                    self._vocoder.synthesise(self._normaliser.log_mel(mel)),
+                    list(phones[i]),
+                    spoken.durations[row, : len(phones[i])].tolist(),
+                )
+        return [utterance for utterance in said if utterance is not None]
+
+    def _phone(self, symbol: str) -> int:
+        if symbol not in self._phone_ids:
+            raise DataError(f"phone '{symbol}' is not in the neutral model's inventory")
+        return self._phone_ids[symbol]
+
+    def _speaker(self, name: str) -> int:
+        if name not in self._speaker_ids:
+            raise DataError(
+                f"speaker '{name}' is unknown to the neutral model; known: "
+                + ", ".join(self._speaker_ids)
+            )
+        return self._speaker_ids[name]
+
+
+def synthesise_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
+    """Write the cell's `speech/`: every test sentence of its emotion, then the free texts.
+
+    `recording` holds the clean test recordings, `copy_synthesis` the same through mel and vocoder; both
+    carry the recording's aligned phones.
+    """
+    torch.set_num_threads(study.runtime.threads)
+    store = FeatureStore(paths)
+    ids = select.cell_ids(study, store.index, cell.emotion, "test")
+    if not ids:
+        raise DataError(
+            f"no test utterance of emotion '{cell.emotion}' by the adaptation speakers; "
+            "see manifest.csv, rejected.csv and alignment/alignment.csv"
+        )
+    manifest = _manifest(paths)
+    lines = [
+        Line(f"{i}.wav", "test", i, row["speaker"], row["text"], row["language"])
+        for i, row in ((i, manifest.loc[i]) for i in ids)
+    ]
+    if cell.spoken:
+        lines += _free_texts(study, manifest, select.adaptation_speakers(study, store.index))
+        said = _speak(study, paths, cell, lines)
+    else:
+        said = [_replay(study, paths, store, cell, line, manifest) for line in lines]
+    _write(study, paths.cell(cell) / "speech", lines, said)
+
+
+def _speak(study: StudyConfig, paths: StudyPaths, cell: Cell, lines: list[Line]) -> list[Utterance]:
+    neutral = NeutralModel.open(paths.neutral)
+    model = neutral.load(paths.neutral)
+    if cell.trained:
+        plug(model, neutral, paths.neutral, paths.cell(cell) / "adapter")
+    lexicon = Lexicon.load(paths, study)
+    phones = [lexicon.phones_of(line.text, line.language) for line in lines]
+    return Synthesiser(study, neutral, model).say(phones, [line.speaker for line in lines])
+
+
+def _replay(
+    study: StudyConfig,
+    paths: StudyPaths,
+    store: FeatureStore,
+    cell: Cell,
+    line: Line,
+    manifest: pd.DataFrame,
+) -> Utterance:
+    import soundfile
+
+    features = store.get(line.utterance_id)
+    inventory = read_json(paths.phones)
+    if cell.method == "recording":
+        samples, _ = soundfile.read(
+            paths.root / manifest.loc[line.utterance_id, "path"], dtype="float32"
+        )
+    else:
+        samples = vocoder(study).synthesise(np.asarray(features.mel))
+    return Utterance(
+        samples, [inventory[i] for i in features.phones], [int(d) for d in features.durations]
+    )
+
+
+def _free_texts(
+    study: StudyConfig, manifest: pd.DataFrame, speakers: tuple[str, ...]
+) -> list[Line]:
+    lines = []
+    for speaker in speakers[:FREE_TEXT_SPEAKERS]:
+        language = manifest.loc[manifest["speaker"] == speaker, "language"].iloc[0]
+        lines += [
+            Line(f"text-{n}_{speaker}.wav", "text", "", speaker, text, language)
+            for n, text in enumerate(study.synthesis.texts, start=1)
+        ]
+    return lines
+
+
+def _manifest(paths: StudyPaths) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.read_csv(
+        paths.manifest, dtype={"utterance_id": str, "speaker": str, "text": str}
+    ).set_index("utterance_id")
+
+
+def write_wav(path: Path, samples: np.ndarray, sample_rate_hz: int) -> None:
+    """16-bit mono WAV; samples beyond full scale are clipped and reported."""
+    import soundfile
+
+    beyond = int((np.abs(samples) > 1).sum())
+    if beyond:
+        log.warning("%s: %d samples clipped", path.name, beyond)
+    soundfile.write(path, np.clip(samples, -1, 1), sample_rate_hz, subtype="PCM_16", format="WAV")
+
+
+def _write(study: StudyConfig, folder: Path, lines: list[Line], said: list[Utterance]) -> None:
+    with atomic_folder(folder) as temporary:
+        with open(temporary / "speech.csv", "w", newline="", encoding="utf-8") as handle:
+            writer = csv.writer(handle)
+            writer.writerow(SPEECH_COLUMNS)
+            for line, utterance in zip(lines, said, strict=True):
+                write_wav(temporary / line.file, utterance.samples, study.audio.sample_rate_hz)
+                writer.writerow(
+                    [
+                        line.file,
+                        line.kind,
+                        line.utterance_id,
+                        line.speaker,
+                        line.text,
+                        " ".join(utterance.phones),
+                        " ".join(map(str, utterance.durations)),
+                    ]
+                )

@@ -1,0 +1,239 @@
+"""The two training stages: the neutral model, and one cell."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from eele.cells import Cell
+from eele.config import StudyConfig
+from eele.errors import CheckpointError, ConfigError, DataError
+from eele.features import FeatureStore
+from eele.io import hash_json, read_json, sha256, write_json
+from eele.neutral import (
+    FACTS,
+    WEIGHTS,
+    NeutralModel,
+    read_tensors,
+    save_neutral,
+    save_tensors,
+)
+from eele.paths import StudyPaths
+from eele.peft import method
+from eele.peft.base import AdapterSpec, Attachment
+from eele.training import select
+from eele.training.data import Normaliser, SpeechSet
+from eele.training.loop import Progress, Run, fit, make_fabric, write_curves
+
+if TYPE_CHECKING:
+    from eele.backbones.base import Backbone
+
+log = logging.getLogger(__name__)
+
+ADAPTER_WEIGHTS = "adapter.safetensors"
+ADAPTER_FACTS = "adapter.json"
+
+
+def pretrain(study: StudyConfig, paths: StudyPaths) -> None:
+    """Train the neutral model on the neutral training utterances of every corpus; write `neutral/`.
+
+    Stops early on the neutral utterances of the validation sentences; without any, runs all steps.
+    """
+    started = time.monotonic()
+    torch.set_num_threads(study.runtime.pretrain_threads)
+    store = FeatureStore(paths)
+    neutral = NeutralModel(
+        study.backbone,
+        tuple(read_json(paths.phones)),
+        select.neutral_speakers(store.index),
+        dict(store.statistics),
+    )
+    torch.manual_seed(study.pretraining.seed)
+    model = neutral.fresh()
+    sets = _sets(
+        store, neutral, [select.neutral_ids(store.index, s) for s in ("train", "validation")]
+    )
+    run = Run(
+        study.pretraining,
+        study.pretraining.learning_rate,
+        study.pretraining.seed,
+        identity=_identity(neutral.facts(), study.pretraining.model_dump(mode="json"), *sets),
+        checkpoint=paths.checkpoints / "neutral.pt",
+        tensorboard=paths.neutral / "tensorboard",
+        label="neutral",
+    )
+    progress = fit(
+        make_fabric(study.runtime),
+        model,
+        *sets,
+        run,
+        study.runtime,
+        model.state_dict,
+        _loader(model),
+    )
+    write_curves(paths.neutral / "curves.csv", progress.curves)
+    write_json(
+        paths.neutral / "training.json",
+        {
+            **_training_facts(progress, study.pretraining.steps),
+            "trainable_parameters": sum(p.numel() for p in model.parameters()),
+            "utterances": len(sets[0]),
+            "minutes": _minutes(study, sets[0]),
+            "stage_seconds": time.monotonic() - started,
+        },
+    )
+    save_neutral(paths.neutral, neutral, model.state_dict())
+    run.checkpoint.unlink(missing_ok=True)
+
+
+def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
+    """Freeze the neutral model, insert the cell's adapter, fine-tune it on the cell's emotion; write `adapter/`.
+
+    Raises ConfigError for a baseline cell, DataError when the emotion has no training utterance.
+    """
+    if not cell.trained:
+        raise ConfigError(f"method {cell.method} has nothing to train")
+    started = time.monotonic()
+    torch.set_num_threads(study.runtime.threads)
+    store = FeatureStore(paths)
+    neutral = NeutralModel.open(paths.neutral)
+    model = neutral.load(paths.neutral)
+    ids = [select.cell_ids(study, store.index, cell.emotion, s) for s in ("train", "validation")]
+    if not ids[0]:
+        raise DataError(
+            f"no training utterance of emotion '{cell.emotion}'; the corpora hold: "
+            + ", ".join(sorted(set(store.index["emotion"])))
+        )
+    sets = _sets(store, neutral, ids)
+    spec = AdapterSpec(
+        cell.method,
+        cell.sites(study),
+        cell.rank,
+        alpha=study.adaptation.lora_alpha_per_rank * cell.rank,
+        dropout=study.adaptation.lora_dropout,
+    )
+    how = method(cell.method)
+    torch.manual_seed(int(cell.seed))
+    attached = how.attach(model, neutral.backbone, spec)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    folder = paths.cell(cell) / "adapter"
+    base = read_json(paths.neutral / FACTS)["sha256"]
+    full = cell.method == "full"
+    run = Run(
+        study.adaptation,
+        study.adaptation.full_learning_rate if full else study.adaptation.learning_rate,
+        int(cell.seed),
+        identity=_identity(
+            {"base": base, "cell": cell.as_dict(), **spec.as_dict()},
+            study.adaptation.model_dump(mode="json"),
+            *sets,
+        ),
+        checkpoint=paths.checkpoints / "cells" / cell.path / "state.pt",
+        tensorboard=folder / "tensorboard",
+        label=f"{cell.method} {cell.scheme} r{cell.rank} {cell.emotion}",
+        terms=None if full else _terms(model, spec.sites),
+    )
+    progress = fit(
+        make_fabric(study.runtime),
+        model,
+        *sets,
+        run,
+        study.runtime,
+        lambda: how.state(model),
+        _loader(model) if full else lambda state: how.load(model, state),
+    )
+    write_curves(folder / "curves.csv", progress.curves)
+    write_json(
+        folder / ADAPTER_FACTS,
+        {
+            **spec.as_dict(),
+            "cell": cell.as_dict(),
+            "base_sha256": base,
+            "wrapped": attached.wrapped,
+        },
+    )
+    save_tensors(folder / ADAPTER_WEIGHTS, how.state(model), {"format": "pt", "kind": cell.method})
+    write_json(
+        folder / "training.json",
+        {
+            **_training_facts(progress, study.adaptation.steps),
+            "trainable_parameters": trainable,
+            "adapter_bytes": (folder / ADAPTER_WEIGHTS).stat().st_size,
+            "unwrappable": attached.unwrappable,
+            "utterances": len(sets[0]),
+            "minutes": _minutes(study, sets[0]),
+            "loss_terms": list(run.terms) if run.terms else "all",
+            "stage_seconds": time.monotonic() - started,
+        },
+    )
+    run.checkpoint.unlink(missing_ok=True)
+
+
+def plug(
+    model: Backbone,
+    neutral: NeutralModel,
+    neutral_folder: Path,
+    adapter: Path,
+    name: str = "adapter",
+) -> Attachment:
+    """Attach and fill the adapter of a folder; CheckpointError when it was trained on another neutral model."""
+    facts = read_json(adapter / ADAPTER_FACTS)
+    base = sha256(neutral_folder / WEIGHTS)
+    if facts["base_sha256"] != base:
+        raise CheckpointError(
+            f"{adapter} was trained on another neutral model ({facts['base_sha256'][:12]}, this one is "
+            f"{base[:12]}); train the cell again"
+        )
+    spec = AdapterSpec.from_dict(facts)
+    how = method(spec.method)
+    attached = how.attach(model, neutral.backbone, spec, name)
+    how.load(model, read_tensors(adapter / ADAPTER_WEIGHTS), name)
+    model.eval()
+    return attached
+
+
+def _sets(
+    store: FeatureStore, neutral: NeutralModel, ids: list[list[str]]
+) -> tuple[SpeechSet, SpeechSet | None]:
+    normaliser = Normaliser.from_statistics(neutral.statistics)
+    train = SpeechSet(store, ids[0], neutral.speakers, normaliser)
+    if not ids[1]:
+        log.warning("no validation utterance: training runs all its steps without early stopping")
+        return train, None
+    return train, SpeechSet(store, ids[1], neutral.speakers, normaliser)
+
+
+def _terms(model: Backbone, sites: tuple[str, ...]) -> tuple[str, ...]:
+    """Loss terms that weights in `sites` can lower: the others have no gradient there."""
+    reached = {term for site in sites for term in model.site_losses[site]}
+    return tuple(sorted(reached))
+
+
+def _loader(model: Backbone) -> Any:
+    def load(state: Mapping[str, torch.Tensor]) -> None:
+        model.load_state_dict(state, strict=True)
+
+    return load
+
+
+def _identity(facts: dict[str, Any], config: dict[str, Any], *sets: SpeechSet | None) -> str:
+    data = [[s.ids, s.lengths.tolist()] if s is not None else None for s in sets]
+    return hash_json([facts, config, data])
+
+
+def _minutes(study: StudyConfig, speech: SpeechSet) -> float:
+    return float(speech.lengths.sum()) * study.audio.hop_s / 60
+
+
+def _training_facts(progress: Progress, steps: int) -> dict[str, Any]:
+    return {
+        "steps": progress.step,
+        "best_step": progress.best_step,
+        "stopped_early": progress.step < steps,
+        "train_seconds": progress.seconds,
+    }
