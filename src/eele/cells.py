@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from eele.config.models import StudyConfig
+from eele.config.models import StudyConfig, SweepBlock
 from eele.errors import ConfigError
-from eele.vocabulary import BASELINES, NOT_APPLICABLE, scheme_sites
+from eele.vocabulary import BASELINES, NOT_APPLICABLE, SCHEMES, scheme_sites
 
 AXES = ("backbone", "method", "scheme", "rank", "emotion", "seed")
 
@@ -83,3 +83,34 @@ def sweep(study: StudyConfig) -> list[Cell]:
                     for seed in study.seeds:
                         cells.append(Cell(backbone, block.method, scheme, rank, emotion, str(seed)))
     return list(dict.fromkeys(cells))
+
+
+def check_cell(cell: Cell, study: StudyConfig) -> Cell:
+    """`cell` itself when the study can build it, inside its sweep or not.
+
+    Raises ConfigError naming the axis, its value and what is allowed there.
+    """
+    methods = (*SweepBlock.model_fields["method"].annotation.__args__, *BASELINES)  # type: ignore[union-attr]
+    _allow("method", cell.method, methods)
+    _allow("backbone", cell.backbone, (study.backbone.name if cell.spoken else NOT_APPLICABLE,))
+    emotions = study.emotions if cell.trained else ("neutral", *study.emotions)
+    _allow("emotion", cell.emotion, emotions)
+    if cell.trained and cell.method != "full":
+        _allow("scheme", cell.scheme, (*SCHEMES, *study.schemes))
+        if cell.rank < 1:
+            raise ConfigError(f"cell: rank {cell.rank} is not allowed; a rank is 1 or larger")
+    else:
+        _allow("scheme", cell.scheme, (NOT_APPLICABLE,))
+        _allow("rank", str(cell.rank), ("0",))
+    if not cell.trained:
+        _allow("seed", cell.seed, (NOT_APPLICABLE,))
+    elif not (cell.seed.isascii() and cell.seed.isdigit() and str(int(cell.seed)) == cell.seed):
+        raise ConfigError(f"cell: seed '{cell.seed}' is not allowed; a seed is a whole number >= 0")
+    return cell
+
+
+def _allow(axis: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(
+            f"cell: {axis} '{value}' is not allowed here; allowed: {', '.join(allowed)}"
+        )

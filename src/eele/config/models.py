@@ -99,7 +99,9 @@ class CorpusConfig(Section):
         None, description="name in paths and utterance ids; the adapter's name when empty"
     )
     root: Path | None = Field(
-        None, description="folder of the corpus in its official layout; data/<adapter> when empty"
+        None,
+        description="folder of the corpus in its official layout, below data_root or absolute; "
+        "<adapter> when empty",
     )
     language: str | None = Field(
         None, description="language code (en, pl, de, ...); only where the corpus does not say"
@@ -373,6 +375,9 @@ class StudyConfig(Section):
         "EELE on a generated corpus", description="heading of the page"
     )
     audio: AudioConfig = Field(AudioConfig(), description="audio specification")
+    data_root: Path = Field(
+        Path("data"), description="folder below which the corpora lie; identifies no result"
+    )
     corpora: Annotated[tuple[CorpusConfig, ...], Field(min_length=1)] = Field(
         (CorpusConfig(),), description="corpora of the study"
     )
@@ -404,6 +409,10 @@ class StudyConfig(Section):
     synthesis: SynthesisConfig = Field(SynthesisConfig(), description="waveforms")
     evaluation: EvaluationConfig = Field(EvaluationConfig(), description="scores")
     runtime: RuntimeConfig = Field(RuntimeConfig(), description="does not identify a result")
+
+    def corpus_root(self, corpus: CorpusConfig) -> Path:
+        """Folder of one corpus: its `root` (its adapter's name when empty) below `data_root`."""
+        return self.data_root / (corpus.root or Path(corpus.adapter))
 
     @model_validator(mode="after")
     def _cross_checks(self) -> StudyConfig:

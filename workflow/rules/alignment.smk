@@ -1,0 +1,53 @@
+# Pronunciations and phone times.
+
+
+rule build_lexicon:
+    input:
+        "<results>/manifest.csv",
+    output:
+        "<results>/lexicon/lexicon.tsv",
+        "<results>/lexicon/phones.json",
+    log:
+        "<results>/logs/build_lexicon.log",
+    benchmark:
+        "<results>/benchmarks/build_lexicon.tsv"
+    conda:
+        "../../envs/eele.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        **sections("lexicon"),
+        config=CONFIG,
+        version=1,
+    shell:
+        "python scripts/build_lexicon.py --config {params.config}"
+        " --log {log} --threads {threads}"
+
+
+# With `aligner: mfa` and `--sdm conda`, MFA's environment lends the program `mfa`; the stage itself
+# stays with the interpreter of this workflow.
+rule align:
+    input:
+        "<results>/manifest.csv",
+        "<results>/lexicon/lexicon.tsv",
+        "<results>/lexicon/phones.json",
+    output:
+        "<results>/alignment/alignment.csv",
+        "<results>/alignment/summary.json",
+    log:
+        "<results>/logs/align.log",
+    benchmark:
+        "<results>/benchmarks/align.tsv"
+    conda:
+        "../../envs/mfa.yaml" if STUDY.alignment.aligner == "mfa" else "../../envs/eele.yaml"
+    resources:
+        mem_mb=2500,
+        runtime=480,
+    params:
+        **sections("alignment"),
+        config=CONFIG,
+        version=1,
+    shell:
+        "$EELE_PYTHON scripts/align.py --config {params.config}"
+        " --log {log} --threads {threads}"

@@ -1,0 +1,95 @@
+# One cell of the sweep: trained (methods lora, full), spoken and scored (baselines too).
+
+
+rule train_cell:
+    input:
+        "<results>/features/index.csv",
+        "<results>/features/statistics.json",
+        "<results>/neutral/model.safetensors",
+        "<results>/neutral/model.json",
+    output:
+        "<cell>/adapter/adapter.safetensors",
+        "<cell>/adapter/adapter.json",
+        "<cell>/adapter/training.json",
+        "<cell>/adapter/curves.csv",
+    log:
+        "<results>/logs/train_cell/<axes>.log",
+    benchmark:
+        "<results>/benchmarks/train_cell/<axes>.tsv"
+    conda:
+        "../../envs/eele.yaml"
+    threads: STUDY.runtime.threads
+    resources:
+        mem_mb=2500,
+        runtime=480,
+        gpu=GPU,
+    params:
+        **sections("adaptation"),
+        config=CONFIG,
+        version=1,
+        cell=CELL,
+        sites=lambda wildcards: cell_of(wildcards).sites(STUDY),
+    shell:
+        "python scripts/train_cell.py --config {params.config}"
+        " --cell {params.cell} --log {log} --threads {threads}"
+
+
+rule synthesise_cell:
+    input:
+        voice_of,
+        "<results>/manifest.csv",
+        "<results>/features/index.csv",
+        "<results>/features/statistics.json",
+        "<results>/lexicon/lexicon.tsv",
+    output:
+        "<cell>/speech/speech.csv",
+    log:
+        "<results>/logs/synthesise_cell/<axes>.log",
+    benchmark:
+        "<results>/benchmarks/synthesise_cell/<axes>.tsv"
+    conda:
+        "../../envs/eele.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=120,
+        gpu=GPU,
+    params:
+        **sections("synthesis"),
+        config=CONFIG,
+        version=1,
+        cell=CELL,
+        speakers=STUDY.adaptation.speakers,
+    shell:
+        "python scripts/synthesise_cell.py --config {params.config}"
+        " --cell {params.cell} --log {log} --threads {threads}"
+
+
+rule score_cell:
+    input:
+        speech_of,
+        judges_of,
+        "<results>/recogniser/model.safetensors",
+        "<results>/manifest.csv",
+        "<results>/features/index.csv",
+        "<results>/features/statistics.json",
+    output:
+        "<cell>/metrics.json",
+        "<cell>/utterances.csv",
+        "<cell>/provenance.json",
+    log:
+        "<results>/logs/score_cell/<axes>.log",
+    benchmark:
+        "<results>/benchmarks/score_cell/<axes>.tsv"
+    conda:
+        "../../envs/eele.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        config=CONFIG,
+        version=1,
+        cell=CELL,
+        evaluation=STUDY.evaluation.model_dump(exclude={"recogniser"}),
+    shell:
+        "python scripts/score_cell.py --config {params.config}"
+        " --cell {params.cell} --log {log} --threads {threads}"

@@ -1,0 +1,110 @@
+# The checked study, and what the rules share. No rule here.
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from eele import locking, stage
+from eele.cells import Cell, check_cell, sweep
+from eele.config import check_study, dump_study
+from eele.errors import ConfigError
+from eele.io import sha256, write_text
+
+try:
+    STUDY = check_study(config, source=", ".join(map(str, workflow.configfiles)))
+    for target in sys.argv[1:]:
+        if "/cells/" in target and target.startswith("results/"):
+            check_cell(Cell.parse(target), STUDY)
+except ConfigError as error:
+    raise WorkflowError(str(error)) from None
+
+RESULTS = f"results/{STUDY.study}"
+CONFIG = f"{RESULTS}/config.resolved.yaml"
+CELLS = sweep(STUDY)
+CORPORA = {corpus.id: corpus for corpus in STUDY.corpora}
+CELL = (
+    "backbone~{backbone}/method~{method}/scheme~{scheme}/rank~{rank}/emotion~{emotion}/seed~{seed}"
+)
+# `gpu` is asked for where the config asks for one; what that means is the profile's affair.
+GPU = int(STUDY.runtime.device.split(":")[0] not in ("auto", "cpu"))
+
+# Jobs run the interpreter that runs Snakemake, and end with it. `--sdm conda` puts a stage's own
+# environment in front; the package is then found through PYTHONPATH.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+os.environ["PYTHONPATH"] = str(Path(workflow.basedir) / "src")
+os.environ["EELE_PYTHON"] = sys.executable
+os.environ[stage.PARENT_VARIABLE] = str(os.getpid())
+
+if workflow.is_main_process and locking.hold(RESULTS):
+    logger.warning("The last run was killed; its lock is cleared and the study goes on.")
+
+
+pathvars:
+    results=RESULTS,
+    axes=CELL,
+    cell=f"{RESULTS}/cells/{CELL}",
+
+
+wildcard_constraints:
+    corpus="|".join(CORPORA),
+    judge="|".join(STUDY.evaluation.judges),
+    shard=r"\d+",
+    backbone=r"[a-z0-9_]+|-",
+    method=r"[a-z_]+",
+    scheme=r"[A-Za-z0-9_.]+|-",
+    rank=r"\d+",
+    emotion=r"[a-z]+",
+    seed=r"\d+|-",
+
+
+onstart:
+    # What the jobs read. It is no input of any rule: params say which of its sections concern whom.
+    write_text(CONFIG, dump_study(STUDY))
+
+
+def sections(*names):
+    """Config sections a stage reads, as params: Snakemake reruns the stage when one changes."""
+    values = STUDY.model_dump(mode="json", include=set(names))
+    return {name: values[name] for name in names}
+
+
+def identity():
+    """Everything in the config that identifies the results."""
+    return STUDY.model_dump(mode="json", exclude={"runtime", "data_root"})
+
+
+def corpus_params(wildcards):
+    """The config of one corpus, and a digest of the list of recordings where it has one."""
+    corpus = CORPORA[wildcards.corpus]
+    listing = STUDY.corpus_root(corpus) / "metadata.csv"
+    digest = sha256(listing) if listing.is_file() else None
+    return {**corpus.model_dump(mode="json"), "metadata.csv": digest}
+
+
+def cell_of(wildcards):
+    return check_cell(Cell(**{**dict(wildcards.items()), "rank": int(wildcards.rank)}), STUDY)
+
+
+def cells(name):
+    """The file `name` of every cell of the sweep."""
+    return [f"{RESULTS}/cells/{cell.path}/{name}" for cell in CELLS]
+
+
+def voice_of(wildcards):
+    """What a cell's speech is made with: nothing (recordings), the neutral model, an adapter on it."""
+    cell = cell_of(wildcards)
+    neutral = [f"{RESULTS}/neutral/model.safetensors", f"{RESULTS}/neutral/model.json"]
+    adapter = [f"{RESULTS}/cells/{cell.path}/adapter/adapter.safetensors"]
+    return neutral * cell.spoken + adapter * cell.trained
+
+
+def speech_of(wildcards):
+    """A cell's speech, and the neutral model's speech of the same sentences to compare it with."""
+    cell = cell_of(wildcards)
+    neutral = replace(cell, method="none", scheme="-", rank=0, seed="-")
+    compared = [cell, neutral] if cell.spoken else [cell]
+    return [f"{RESULTS}/cells/{c.path}/speech/speech.csv" for c in dict.fromkeys(compared)]
+
+
+def judges_of(wildcards):
+    return [f"{RESULTS}/judges/{judge}" for judge in STUDY.evaluation.judges]

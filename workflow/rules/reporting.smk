@@ -1,0 +1,78 @@
+# Tables, figures and the page: of the whole sweep.
+
+
+rule make_tables:
+    input:
+        cells("metrics.json"),
+    output:
+        "<results>/tables/cells.csv",
+        "<results>/tables/scheme_by_emotion.csv",
+        "<results>/tables/rank.csv",
+        "<results>/tables/methods.csv",
+        "<results>/tables/findings.csv",
+    log:
+        "<results>/logs/make_tables.log",
+    benchmark:
+        "<results>/benchmarks/make_tables.tsv"
+    conda:
+        "../../envs/eele.yaml"
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    params:
+        config=CONFIG,
+        version=1,
+        study=identity(),
+    shell:
+        "python scripts/make_tables.py --config {params.config}"
+        " --log {log} --threads {threads}"
+
+
+rule make_figures:
+    input:
+        rules.make_tables.output,
+        cells("metrics.json"),
+    output:
+        directory("<results>/figures"),
+    log:
+        "<results>/logs/make_figures.log",
+    benchmark:
+        "<results>/benchmarks/make_figures.tsv"
+    conda:
+        "../../envs/eele.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        config=CONFIG,
+        version=1,
+        study=identity(),
+    shell:
+        "python scripts/make_figures.py --config {params.config}"
+        " --log {log} --threads {threads}"
+
+
+rule make_page:
+    input:
+        rules.make_tables.output,
+        rules.make_figures.output,
+        cells("provenance.json"),
+    output:
+        "<results>/report/index.html",
+        "<results>/provenance.json",
+    log:
+        "<results>/logs/make_page.log",
+    benchmark:
+        "<results>/benchmarks/make_page.tsv"
+    conda:
+        "../../envs/eele.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        config=CONFIG,
+        version=1,
+        study=identity(),
+    shell:
+        "python scripts/make_page.py --config {params.config}"
+        " --log {log} --threads {threads}"

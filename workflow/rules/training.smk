@@ -1,0 +1,85 @@
+# The models every cell leans on: the neutral voice, the judges, the phone recogniser.
+
+
+rule pretrain:
+    input:
+        "<results>/features/index.csv",
+        "<results>/features/statistics.json",
+        "<results>/lexicon/phones.json",
+    output:
+        "<results>/neutral/model.safetensors",
+        "<results>/neutral/model.json",
+        "<results>/neutral/training.json",
+        "<results>/neutral/curves.csv",
+    log:
+        "<results>/logs/pretrain.log",
+    benchmark:
+        "<results>/benchmarks/pretrain.tsv"
+    conda:
+        "../../envs/eele.yaml"
+    threads: STUDY.runtime.pretrain_threads
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+        gpu=GPU,
+    params:
+        **sections("backbone", "pretraining"),
+        config=CONFIG,
+        version=1,
+    shell:
+        "python scripts/pretrain.py --config {params.config}"
+        " --log {log} --threads {threads}"
+
+
+rule train_judge:
+    input:
+        "<results>/manifest.csv",
+        "<results>/features/index.csv",
+        "<results>/features/statistics.json",
+    output:
+        directory("<results>/judges/{judge}"),
+    log:
+        "<results>/logs/train_judge/{judge}.log",
+    benchmark:
+        "<results>/benchmarks/train_judge/{judge}.tsv"
+    conda:
+        "../../envs/eele.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        **sections("audio", "emotions"),
+        config=CONFIG,
+        version=1,
+        seed=STUDY.evaluation.seed,
+    shell:
+        "python scripts/train_judge.py --config {params.config}"
+        " --judge {wildcards.judge} --log {log} --threads {threads}"
+
+
+rule train_recogniser:
+    input:
+        "<results>/features/index.csv",
+        "<results>/features/statistics.json",
+        "<results>/lexicon/phones.json",
+    output:
+        "<results>/recogniser/model.safetensors",
+        "<results>/recogniser/model.json",
+    log:
+        "<results>/logs/train_recogniser.log",
+    benchmark:
+        "<results>/benchmarks/train_recogniser.tsv"
+    conda:
+        "../../envs/eele.yaml"
+    threads: STUDY.runtime.threads
+    resources:
+        mem_mb=2000,
+        runtime=480,
+        gpu=GPU,
+    params:
+        config=CONFIG,
+        version=1,
+        recogniser=STUDY.evaluation.recogniser.model_dump(),
+    shell:
+        "python scripts/train_recogniser.py --config {params.config}"
+        " --log {log} --threads {threads}"
