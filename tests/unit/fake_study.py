@@ -217,17 +217,14 @@ def _buzz(
 
 
 def _curves(path: Path, rng: np.random.Generator) -> None:
-    steps = np.arange(25, 301, 25)
-    loss = 1.2 * np.exp(-steps / 120) + 0.5
-    validation = [v + 0.1 if s % 50 == 0 else None for s, v in zip(steps, loss, strict=True)]
+    rows = []
+    for step in range(25, 301, 25):
+        loss = 1.2 * np.exp(-step / 120) + 0.5
+        rows.append({"step": step, "split": "train", "loss": loss + rng.normal(0, 0.02)})
+        if step % 50 == 0:
+            rows.append({"step": step, "split": "validation", "loss": loss + 0.1})
     path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(
-        {
-            "step": steps,
-            "loss": loss + rng.normal(0, 0.02, len(steps)),
-            "validation_loss": validation,
-        }
-    ).to_csv(path, index=False)
+    pd.DataFrame(rows).to_csv(path, index=False)
 
 
 def _corpus(study: StudyConfig, paths: StudyPaths) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -304,7 +305,7 @@ def _one_place(
     leads: list[tuple[float, float, float]] = []
     emotions = bootstrap.emotions
     for emotion in emotions:
-        rival = _best([s for s in systems if s != top], lambda s, e=emotion: bootstrap.point(s, e))
+        rival = _best([s for s in systems if s != top], partial(bootstrap.point, emotion=emotion))
         if rival is None:
             continue
         lead = bootstrap.point(top, emotion) - bootstrap.point(rival, emotion)
