@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -151,8 +150,12 @@ def _step_seed(seed: int, step: int) -> int:
 
 
 def _log(progress: Progress, split: str, losses: Mapping[str, Tensor], total: Tensor) -> None:
-    row: dict[str, float | str] = {"step": progress.step, "split": split, "loss": float(total)}
-    row.update({name: float(value) for name, value in losses.items()})
+    row: dict[str, float | str] = {
+        "step": progress.step,
+        "split": split,
+        "loss": float(total.detach()),
+    }
+    row.update({name: float(value.detach()) for name, value in losses.items()})
     progress.curves.append(row)
 
 
@@ -236,7 +239,7 @@ def write_tensorboard(folder: Path, curves: list[dict[str, float | str]]) -> Non
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
     for old in folder.glob("events.*"):
-        os.unlink(old)
+        old.unlink()
     writer = EventFileWriter(str(folder))
     for row in curves:
         values = [
