@@ -165,7 +165,7 @@ def _say(arguments: argparse.Namespace) -> None:
     lexicon: Lexicon = Lexicon.load(paths, study)
     language = arguments.language or _language(paths, speaker)
     phones = lexicon.phones_of(arguments.text, language)
-    said = Synthesiser(study, neutral, model).say([phones], [speaker])[0]
+    said = Synthesiser(study, paths, neutral, model).say([phones], [speaker])[0]
 
     from eele.io import atomic_path
 

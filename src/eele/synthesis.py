@@ -23,11 +23,9 @@ from eele.text.lexicon import Lexicon
 from eele.training import select
 from eele.training.data import Normaliser
 from eele.training.stages import plug
-from eele.vocoders import vocoder
+from eele.vocoders import load as load_vocoder
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from eele.backbones.base import Backbone
 
 log = logging.getLogger(__name__)
@@ -36,6 +34,8 @@ SPEECH_COLUMNS = ("file", "kind", "utterance_id", "speaker", "text", "phones", "
 #: Free texts are spoken by at most this many voices of a study.
 FREE_TEXT_SPEAKERS = 2
 _BATCH = 16
+
+Manifest = dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,15 @@ class Utterance:
 class Synthesiser:
     """A backbone with its vocoder: phone symbols and speaker in, waveform out."""
 
-    def __init__(self, study: StudyConfig, neutral: NeutralModel, model: Backbone) -> None:
+    def __init__(
+        self, study: StudyConfig, paths: StudyPaths, neutral: NeutralModel, model: Backbone
+    ) -> None:
         self.neutral = neutral
         self.model = model.eval()
         self._phone_ids = {phone: index for index, phone in enumerate(neutral.phones)}
         self._speaker_ids = {name: index for index, name in enumerate(neutral.speakers)}
         self._normaliser = Normaliser.from_statistics(neutral.statistics)
-        self._vocoder = vocoder(study)
+        self._vocoder = load_vocoder(study, paths)
 
     @torch.no_grad()
     def say(self, phones: Sequence[list[str]], speakers: Sequence[str]) -> list[Utterance]:
@@ -123,7 +125,7 @@ def synthesise_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
     manifest = _manifest(paths)
     lines = [
         Line(f"{i}.wav", "test", i, row["speaker"], row["text"], row["language"])
-        for i, row in ((i, manifest.loc[i]) for i in ids)
+        for i, row in ((i, manifest[i]) for i in ids)
     ]
     if cell.spoken:
         lines += _free_texts(study, manifest, select.adaptation_speakers(study, store.index))
@@ -140,7 +142,7 @@ def _speak(study: StudyConfig, paths: StudyPaths, cell: Cell, lines: list[Line])
         plug(model, neutral, paths.neutral, paths.cell(cell) / "adapter")
     lexicon = Lexicon.load(paths, study)
     phones = [lexicon.phones_of(line.text, line.language) for line in lines]
-    return Synthesiser(study, neutral, model).say(phones, [line.speaker for line in lines])
+    return Synthesiser(study, paths, neutral, model).say(phones, [line.speaker for line in lines])
 
 
 def _replay(
@@ -149,7 +151,7 @@ def _replay(
     store: FeatureStore,
     cell: Cell,
     line: Line,
-    manifest: pd.DataFrame,
+    manifest: Manifest,
 ) -> Utterance:
     import soundfile
 
@@ -157,21 +159,19 @@ def _replay(
     inventory = read_json(paths.phones)
     if cell.method == "recording":
         samples, _ = soundfile.read(
-            paths.root / manifest.loc[line.utterance_id, "path"], dtype="float32"
+            paths.root / manifest[line.utterance_id]["path"], dtype="float32"
         )
     else:
-        samples = vocoder(study).synthesise(np.asarray(features.mel))
+        samples = load_vocoder(study, paths).synthesise(np.asarray(features.mel))
     return Utterance(
         samples, [inventory[i] for i in features.phones], [int(d) for d in features.durations]
     )
 
 
-def _free_texts(
-    study: StudyConfig, manifest: pd.DataFrame, speakers: tuple[str, ...]
-) -> list[Line]:
+def _free_texts(study: StudyConfig, manifest: Manifest, speakers: tuple[str, ...]) -> list[Line]:
     lines = []
     for speaker in speakers[:FREE_TEXT_SPEAKERS]:
-        language = manifest.loc[manifest["speaker"] == speaker, "language"].iloc[0]
+        language = next(r["language"] for r in manifest.values() if r["speaker"] == speaker)
         lines += [
             Line(f"text-{n}_{speaker}.wav", "text", "", speaker, text, language)
             for n, text in enumerate(study.synthesis.texts, start=1)
@@ -179,12 +179,10 @@ def _free_texts(
     return lines
 
 
-def _manifest(paths: StudyPaths) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.read_csv(
-        paths.manifest, dtype={"utterance_id": str, "speaker": str, "text": str}
-    ).set_index("utterance_id")
+def _manifest(paths: StudyPaths) -> Manifest:
+    """manifest.csv by utterance id."""
+    with open(paths.manifest, newline="", encoding="utf-8") as handle:
+        return {row["utterance_id"]: row for row in csv.DictReader(handle)}
 
 
 def write_wav(path: Path, samples: np.ndarray, sample_rate_hz: int) -> None:
@@ -198,20 +196,23 @@ def write_wav(path: Path, samples: np.ndarray, sample_rate_hz: int) -> None:
 
 
 def _write(study: StudyConfig, folder: Path, lines: list[Line], said: list[Utterance]) -> None:
-    with atomic_folder(folder) as temporary:
-        with open(temporary / "speech.csv", "w", newline="", encoding="utf-8") as handle:
-            writer = csv.writer(handle)
-            writer.writerow(SPEECH_COLUMNS)
-            for line, utterance in zip(lines, said, strict=True):
-                write_wav(temporary / line.file, utterance.samples, study.audio.sample_rate_hz)
-                writer.writerow(
-                    [
-                        line.file,
-                        line.kind,
-                        line.utterance_id,
-                        line.speaker,
-                        line.text,
-                        " ".join(utterance.phones),
-                        " ".join(map(str, utterance.durations)),
-                    ]
-                )
+    with (
+        atomic_folder(folder) as temporary,
+        open(temporary / "speech.csv", "w", newline="", encoding="utf-8") as handle,
+    ):
+        writer = csv.writer(handle)
+        writer.writerow(SPEECH_COLUMNS)
+        for line, utterance in zip(lines, said, strict=True):
+            write_wav(temporary / line.file, utterance.samples, study.audio.sample_rate_hz)
+            phones, durations = " ".join(utterance.phones), " ".join(map(str, utterance.durations))
+            writer.writerow(
+                [
+                    line.file,
+                    line.kind,
+                    line.utterance_id,
+                    line.speaker,
+                    line.text,
+                    phones,
+                    durations,
+                ]
+            )

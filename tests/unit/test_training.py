@@ -124,7 +124,7 @@ def test_batches_are_a_pure_function_of_seed_and_step() -> None:
     assert [a.positions(8, s, 4) for s in steps] != [a.positions(7, s, 4) for s in steps]
     per_epoch = math.ceil(len(a) / 4)
     for epoch in range(3):
-        drawn = sum((a.positions(7, epoch * per_epoch + i, 4) for i in range(per_epoch)), [])
+        drawn = [p for i in range(per_epoch) for p in a.positions(7, epoch * per_epoch + i, 4)]
         assert sorted(drawn) == list(range(len(a)))
 
 
@@ -153,7 +153,7 @@ def test_training_lowers_the_validation_loss(tmp_path: Path) -> None:
     assert list((tmp_path / "tensorboard").glob("events.*"))
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -166,11 +166,11 @@ def test_a_killed_run_ends_with_the_same_weights(
 
     def dies(self: SpeechSet, seed: int, step: int, size: int) -> list[int]:
         if step == killed_at:
-            raise Killed
+            raise KilledError
         return positions(self, seed, step, size)
 
     monkeypatch.setattr(SpeechSet, "positions", dies)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(run(tmp_path / "killed", 17))
     monkeypatch.setattr(SpeechSet, "positions", positions)
     again, resumed = train(run(tmp_path / "killed", 17))
@@ -181,7 +181,7 @@ def test_a_killed_run_ends_with_the_same_weights(
 
 def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
     # A rate this high wanders: some validation is worse than an earlier one.
-    model, progress = train(run(tmp_path, 200, learning_rate=0.3, patience=2, validate_every=2))
+    _, progress = train(run(tmp_path, 200, learning_rate=0.3, patience=2, validate_every=2))
     losses = {r["step"]: r["loss"] for r in progress.curves if r["split"] == "validation"}
     assert progress.step < 200
     assert progress.best_loss == min(losses.values()) == losses[progress.best_step]

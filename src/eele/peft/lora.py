@@ -75,7 +75,7 @@ class Lora(Method):
             raise ConfigError(f"lora can wrap no module of the sites {', '.join(spec.sites)}")
         config = LoraConfig(
             r=spec.rank,
-            lora_alpha=spec.alpha,
+            lora_alpha=spec.alpha,  # type: ignore[arg-type]  # any number works
             lora_dropout=spec.dropout,
             target_modules=_exactly(modules),
             bias="none",

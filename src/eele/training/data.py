@@ -100,13 +100,13 @@ class SpeechSet:
             *(self._items[i] for i in positions), strict=True
         )
         return Batch(
-            phones=pad_sequence(phones, batch_first=True),
+            phones=pad_sequence(list(phones), batch_first=True),
             phone_lengths=torch.tensor([len(p) for p in phones]),
             speakers=torch.stack(speakers),
-            durations=pad_sequence(durations, batch_first=True),
-            pitch=pad_sequence(pitch, batch_first=True),
-            energy=pad_sequence(energy, batch_first=True),
-            mel=pad_sequence(mel, batch_first=True),
+            durations=pad_sequence(list(durations), batch_first=True),
+            pitch=pad_sequence(list(pitch), batch_first=True),
+            energy=pad_sequence(list(energy), batch_first=True),
+            mel=pad_sequence(list(mel), batch_first=True),
             mel_lengths=torch.tensor([len(m) for m in mel]),
         )
 
