@@ -1,8 +1,9 @@
 """espeak-ng, from the library that the pip package `espeakng_loader` carries: phones and speech.
 
 The library keeps its voice and its parameters in process-wide globals and is not thread-safe. It is
-therefore loaded once, at the first call (never at import), every call sets all the state it depends
-on, and a lock keeps calls apart.
+therefore loaded once, at the first call (never at import), every call sets voice and parameters, and a
+lock keeps calls apart. Phones are a pure function of the arguments; samples are not quite: the phase of
+the flutter runs on from call to call, so equal bytes need an equal sequence of calls in a new process.
 
 Phones are IPA as espeak-ng writes them, without stress marks: diphthongs and affricates are one
 phone (`aɪ`, `tʃ`), the length mark and diacritics stay on their phone (`ɑː`, `n̩`).
@@ -17,7 +18,8 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from eele.errors import ConfigError, DataError, MissingToolError
 
@@ -99,7 +101,7 @@ class _Library:
             import espeakng_loader
 
             self.lib = ctypes.CDLL(espeakng_loader.get_library_path())
-            data = espeakng_loader.get_data_path()
+            self.data = Path(espeakng_loader.get_data_path())
         except (ImportError, OSError, RuntimeError) as error:
             raise MissingToolError(
                 f"espeak-ng cannot be loaded ({error}); install the package espeakng-loader "
@@ -107,11 +109,11 @@ class _Library:
             ) from error
         options = _PHONEME_EVENTS | _PHONEME_IPA | _DONT_EXIT
         self.rate_hz: int = self.lib.espeak_Initialize(
-            _OUTPUT_SYNCHRONOUS, 0, str(data).encode(), options
+            _OUTPUT_SYNCHRONOUS, 0, str(self.data).encode(), options
         )
         if self.rate_hz <= 0:
             raise MissingToolError(
-                f"espeak-ng found no voices in {data}; install the package espeakng-loader again"
+                f"espeak-ng found no voices in {self.data}; install the package espeakng-loader again"
             )
         self.lib.espeak_TextToPhonemes.restype = ctypes.c_char_p
         self.lib.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_Voice))
@@ -165,11 +167,28 @@ def _voices() -> dict[str, str]:
             voice = voices[index].contents
             identifier = voice.identifier.decode()
             # `languages`: a priority byte, then the code; the first code is the voice's own.
+            code = voice.languages[1:].decode().lower()
             # MBROLA voices need a program that the library does not carry; "!v" are variants.
-            if not identifier.startswith(("mb/", "!v/")):
-                found.setdefault(voice.languages[1:].decode(), identifier)
+            if not identifier.startswith(("mb/", "!v/")) and _has_dictionary(
+                library.data / "lang" / identifier, code
+            ):
+                found.setdefault(code, identifier)
             index += 1
-    return {code: found[code] for code in sorted(found) if code and code != "variant"}
+    return {code: found[code] for code in sorted(found)}
+
+
+def _has_dictionary(voice: Path, code: str) -> bool:
+    """A few voices come without their dictionary: espeak-ng would spell every word of theirs."""
+    named = re.search(r"^\s*dictionary\s+(\S+)", voice.read_text("utf-8"), re.MULTILINE)
+    name = named[1] if named else code.split("-")[0]
+    return (voice.parents[2] / f"{name}_dict").is_file()
+
+
+@lru_cache(maxsize=1)
+def variants() -> tuple[str, ...]:
+    """Names of the voice variants, for `language+variant`, sorted."""
+    folder = _library().data / "voices" / "!v"
+    return tuple(sorted(file.name for file in folder.iterdir()))
 
 
 def languages() -> tuple[str, ...]:
@@ -203,8 +222,11 @@ def resolve_language(language: str) -> str:
 def _set_voice(library: _Library, voice: str) -> None:
     language, _, variant = voice.partition("+")
     name = _voices()[resolve_language(language)] + (f"+{variant}" if variant else "")
-    if variant and not re.fullmatch(r"[A-Za-z0-9_-]+", variant):
-        raise ConfigError(f"voice '{voice}': '{variant}' is no name of an espeak-ng voice variant")
+    if variant and variant not in variants():
+        # espeak-ng itself would silently speak with the plain voice.
+        raise ConfigError(
+            f"voice '{voice}': espeak-ng has no variant '{variant}'; it has: {', '.join(variants())}"
+        )
     if library.lib.espeak_SetVoiceByName(name.encode()) != 0:
         raise ConfigError(f"voice '{voice}': espeak-ng has no voice of that name")
 
@@ -255,17 +277,26 @@ def phonemize_words(words: Iterable[str], language: str) -> list[list[str]]:
     return [list(_word(word, code)) for word in words]
 
 
+class TimedPhone(NamedTuple):
+    """One phone of synthesised speech; `exact` is False where espeak-ng has no start of its own for it."""
+
+    symbol: str
+    start_s: float
+    end_s: float
+    exact: bool
+
+
 @dataclass(frozen=True)
 class Speech:
     """Synthesised speech.
 
-    samples: int16 array (samples,); rate_hz: its sample rate; phones: (symbol, start_s, end_s) that
-    cover the whole audio in order, `sil` for pauses.
+    samples: int16 array (samples,); rate_hz: its sample rate; phones: cover the whole audio in order,
+    `sil` for pauses.
     """
 
     samples: Any
     rate_hz: int
-    phones: Sequence[tuple[str, float, float]]
+    phones: Sequence[TimedPhone]
 
 
 def synthesise(
@@ -280,9 +311,15 @@ def synthesise(
     """Speak `text` and keep the synthesiser's own phone times.
 
     `voice`: language code, with an optional espeak-ng variant (`en-us+m3`). `rate_wpm`: 80..450 words
-    per minute. `pitch`, `pitch_range`: 0..100. `volume`: 0..200. `word_gap`: pause between words in
-    units of 10 ms at the default rate. Raises ConfigError on values outside, DataError where nothing
-    is spoken.
+    per minute. `pitch`, `pitch_range`: 0..100 (50 steps of pitch are an octave). `volume`: 0..200.
+    `word_gap`: pause between words in units of 10 ms at the default rate. Raises ConfigError on values
+    outside, DataError where nothing is spoken.
+
+    Times are the library's sample counts, exact to the sample, after two corrections that its source
+    (Generate() in synthesize.c) asks for: the phone event of a plosive comes after its closure, which
+    here belongs to the plosive; and an l or r after a vowel has no sound of its own, it is
+    the ending of the vowel's formants: see `_phone_times`. Voice variants with an echo fill closures
+    with sound, so their plosives start at the release: prefer variants without.
     """
     import numpy as np
 
@@ -315,21 +352,56 @@ def synthesise(
         events = list(library.events)
     if status != 0 or not len(samples) or not events:
         raise DataError(f"espeak-ng voice '{voice}' spoke nothing for the text '{text}'")
-    return Speech(samples, library.rate_hz, _phone_times(events, len(samples), library.rate_hz))
+    return Speech(samples, library.rate_hz, _phone_times(events, samples, library.rate_hz))
 
 
-def _phone_times(
-    events: Sequence[tuple[str, int]], samples: int, rate_hz: int
-) -> list[tuple[str, float, float]]:
-    """Events (symbol, sample) to intervals covering [0, samples); neighbouring pauses are united."""
-    starts = [(clean_phone(symbol) or "sil", min(sample, samples)) for symbol, sample in events]
-    if starts[0][1] > 0:
-        starts.insert(0, ("sil", 0))
-    ends = [sample for _, sample in starts[1:]] + [samples]
-    spans: list[tuple[str, float, float]] = []
-    for (phone, start), end in zip(starts, ends, strict=True):
-        if phone == "sil" and spans and spans[-1][0] == "sil":
-            spans[-1] = ("sil", spans[-1][1], end / rate_hz)
-        elif phone != "sil" or end > start:
-            spans.append((phone, start / rate_hz, end / rate_hz))
-    return spans
+#: First signs of plosives and affricates: their closure is silent and belongs to them.
+_CLOSURES = "pbtdkɡgcɟqɢʈɖʔ"
+_SHORTEST_CLOSURE_S, _SHORTEST_PAUSE_S = 0.003, 0.02
+
+
+def _phone_times(events: Sequence[tuple[str, int]], samples: Any, rate_hz: int) -> list[TimedPhone]:
+    """Events (symbol, sample) to intervals covering the audio; neighbouring pauses are united.
+
+    The silence (exact zeros) before an event becomes the closure of a plosive, or a pause from 20 ms
+    on. A phone without sound before the next event (a coda l is the ending of its vowel) takes the
+    last third of the phone before, at most 60 ms, and is marked as not exact, to be left out where
+    times are measured.
+    """
+    count = len(samples)
+    sound = samples.nonzero()[0]
+    spans: list[list[Any]] = [["sil", 0, True]]
+    for index, (symbol, sample) in enumerate(events):
+        phone, start = clean_phone(symbol) or "sil", min(sample, count)
+        before = sound.searchsorted(start)
+        # First silent sample after the last sounding one, never before the previous phone's start.
+        silent_from = max(int(sound[before - 1]) + 1 if before else 0, spans[-1][1])
+        pause = (start - silent_from) / rate_hz
+        previous, begin, _ = spans[-1]
+        if phone == "sil" and index + 1 < len(events):
+            # An event without a name is a pause, or a glide that joins two vowels: then it sounds.
+            stretch = samples[start : events[index + 1][1]]
+            if (stretch != 0).mean() > 0.5:
+                continue
+        if previous == "sil":
+            if phone == "sil":
+                continue
+        elif sound.searchsorted(begin) < before:
+            if phone[0] in _CLOSURES and pause >= _SHORTEST_CLOSURE_S:
+                start = silent_from
+            elif phone != "sil" and pause >= _SHORTEST_PAUSE_S:
+                spans.append(["sil", silent_from, True])
+        elif previous[0] not in _CLOSURES and begin > spans[-2][1]:
+            length = min((begin - spans[-2][1]) // 3, int(0.06 * rate_hz))
+            spans[-1][1:] = [begin - length, False]
+            if phone[0] in _CLOSURES:
+                start = begin
+        spans.append([phone, start, True])
+    if len(spans) > 1 and spans[1][1] == 0:
+        spans.pop(0)
+    ends = [start for _, start, _ in spans[1:]] + [count]
+    return [
+        TimedPhone(phone, start / rate_hz, end / rate_hz, exact)
+        for (phone, start, exact), end in zip(spans, ends, strict=True)
+        if end > start
+    ]
