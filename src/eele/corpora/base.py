@@ -20,6 +20,7 @@ REASONS = (
     "missing_transcript",
     "duplicate_id",
     "unknown_emotion",
+    "unmapped_emotion",
     "bad_row",
     "outside_folder",
     "broken",
@@ -31,6 +32,10 @@ REASONS = (
     "too_long",
     "duplicate_audio",
 )
+
+#: Reasons that are a choice, not a fault: a label the study's vocabulary has no word for. They are
+#: listed and counted, but do not count towards `cleaning.max_rejected_share`.
+NOT_FAULTS = ("unmapped_emotion",)
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,19 @@ class Listing:
         if reason not in REASONS:
             raise ValueError(f"unknown reason '{reason}'; allowed: {', '.join(REASONS)}")
         self.rejected.append(SetAside(utterance_id, str(path), speaker, reason, detail))
+
+
+#: Suffixes looked for, in this order, where the official layout's WAV may have been stored as FLAC.
+AUDIO_SUFFIXES = (".wav", ".flac")
+
+
+def audio_files(folder: Path) -> list[Path]:
+    """WAV and FLAC files anywhere below `folder`, sorted; hidden files (`._x.wav`) left out."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")
+    )
 
 
 class Adapter(ABC):
@@ -161,9 +179,12 @@ def filter_listing(listing: Listing, corpus: CorpusConfig) -> Listing:
     rejected = listing.rejected
     if corpus.speakers is not None:
         known = {row.speaker for row in kept} | {row.speaker for row in rejected}
-        _refuse_unknown(corpus.id, "speakers", corpus.speakers, known)
-        kept = [row for row in kept if row.speaker in corpus.speakers]
-        rejected = [row for row in rejected if row.speaker in corpus.speakers]
+        # The name as it stands in the study's tables, `<corpus>_<speaker>`, is understood as well.
+        prefix = f"{corpus.id}_"
+        wanted = tuple(s if s in known else s.removeprefix(prefix) for s in corpus.speakers)
+        _refuse_unknown(corpus.id, "speakers", wanted, known)
+        kept = [row for row in kept if row.speaker in wanted]
+        rejected = [row for row in rejected if row.speaker in wanted]
     if corpus.emotions is not None:
         _refuse_unknown(corpus.id, "emotions", corpus.emotions, {row.emotion for row in kept})
         kept = [row for row in kept if row.emotion in corpus.emotions]

@@ -1,0 +1,141 @@
+"""The study's one manifest: all cleaned corpora, sentence numbers, splits."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import Any
+
+from eele.config.models import StudyConfig
+from eele.corpora.cleaning import CLEAN_COLUMNS, REJECTED_COLUMNS
+from eele.corpora.sentences import sentence_key
+from eele.corpora.splits import Splits, Spoken, draw_splits, number_sentences
+from eele.corpora.tables import read_table, write_table
+from eele.errors import ConfigError, DataError
+from eele.io import write_json
+from eele.paths import StudyPaths
+from eele.vocabulary import SPLITS
+
+_LOG = logging.getLogger(__name__)
+
+MANIFEST_COLUMNS = (
+    "utterance_id",
+    "path",
+    "speaker",
+    "language",
+    "emotion",
+    "text",
+    "duration_s",
+    "split",
+    "corpus",
+    "sentence",
+    "leading_cut_s",
+    "gain_db",
+    "sha256",
+)
+
+Row = dict[str, str]
+
+
+def assemble_manifest(study: StudyConfig, paths: StudyPaths) -> None:
+    """Unite the cleaned corpora: manifest.csv, rejected.csv and splits.json (what was held out).
+
+    Raises ConfigError for an emotion or a speaker of the study that no accepted utterance has, and
+    DataError for ids that two corpora share or too few sentences to split.
+    """
+    rows: list[Row] = []
+    rejected: list[Row] = []
+    for corpus in study.corpora:
+        folder = paths.corpus(corpus.id)
+        for name in ("clean.csv", "rejected.csv"):
+            if not (folder / name).is_file():
+                raise DataError(f"{folder / name} is missing; clean the corpus {corpus.id} first")
+        rows += [
+            {**row, "corpus": corpus.id}
+            for _, row in read_table(folder / "clean.csv", CLEAN_COLUMNS)
+        ]
+        rejected += [row for _, row in read_table(folder / "rejected.csv", REJECTED_COLUMNS)]
+    _refuse_shared_ids(rows)
+    _check_study(study, rows)
+
+    keys = [sentence_key(row["text"]) for row in rows]
+    numbers = number_sentences(keys)
+    spoken = [
+        Spoken(key, row["speaker"], row["emotion"]) for key, row in zip(keys, rows, strict=True)
+    ]
+    splits = draw_splits(spoken, study.emotions, study.splits, study.adaptation.speakers)
+    held_out = {key: splits.of(key) for key in numbers}
+    for row, key in zip(rows, keys, strict=True):
+        row["split"] = held_out[key]
+        row["sentence"] = str(numbers[key])
+    table = [{column: row[column] for column in MANIFEST_COLUMNS} for row in rows]
+    write_table(paths.manifest, MANIFEST_COLUMNS, table)
+    write_table(paths.rejected, REJECTED_COLUMNS, rejected)
+    report = _report(splits, numbers, rows)
+    write_json(paths.root / "splits.json", report)
+    for note in splits.notes:
+        _LOG.warning("%s", note)
+    _LOG.info(
+        "%d utterances of %d sentences: %s",
+        len(rows),
+        len(numbers),
+        ", ".join(f"{split} {report['utterances'][split]}" for split in SPLITS),
+    )
+
+
+def _refuse_shared_ids(rows: list[Row]) -> None:
+    corpora: dict[str, str] = {}
+    for row in rows:
+        other = corpora.setdefault(row["utterance_id"], row["corpus"])
+        if other != row["corpus"]:
+            raise DataError(
+                f"utterance {row['utterance_id']} is in the corpora {other} and {row['corpus']}; "
+                "give one of them another `name`"
+            )
+    voices: dict[str, str] = {}
+    for row in rows:
+        other = voices.setdefault(row["speaker"], row["corpus"])
+        if other != row["corpus"]:
+            raise DataError(
+                f"speaker {row['speaker']} is in the corpora {other} and {row['corpus']}; give one "
+                "of them another `name`"
+            )
+
+
+def _check_study(study: StudyConfig, rows: list[Row]) -> None:
+    speakers = study.adaptation.speakers
+    if speakers is not None:
+        known = sorted({row["speaker"] for row in rows})
+        unknown = [speaker for speaker in speakers if speaker not in known]
+        if unknown:
+            raise ConfigError(
+                f"adaptation.speakers: {', '.join(unknown)} not in the corpora; they have: "
+                f"{', '.join(known)}"
+            )
+    counts = Counter(
+        row["emotion"] for row in rows if speakers is None or row["speaker"] in speakers
+    )
+    absent = [emotion for emotion in study.emotions if not counts[emotion]]
+    if absent:
+        whose = f"the speakers {', '.join(speakers)} have" if speakers else "the corpora have"
+        found = ", ".join(f"{emotion} ({n})" for emotion, n in sorted(counts.items()))
+        raise ConfigError(
+            f"emotions: no utterance in {', '.join(absent)}; {whose}: {found or 'none'}"
+        )
+
+
+def _report(splits: Splits, numbers: dict[str, int], rows: list[Row]) -> dict[str, Any]:
+    counts = Counter(row["split"] for row in rows)
+    cells = Counter((row["emotion"], row["split"]) for row in rows)
+    return {
+        "sentences": len(numbers),
+        "emotional_sentences": splits.n_emotional_sentences,
+        "test_sentences": sorted(numbers[key] for key in splits.test),
+        "validation_sentences": sorted(numbers[key] for key in splits.validation),
+        "utterances": {split: counts[split] for split in SPLITS},
+        "utterances_by_emotion": {
+            emotion: {split: cells[emotion, split] for split in SPLITS}
+            for emotion in sorted({row["emotion"] for row in rows})
+        },
+        "notes": splits.notes,
+    }
