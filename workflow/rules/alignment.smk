@@ -49,5 +49,4 @@ rule align:
         config=CONFIG,
         version=1,
     shell:
-        "$EELE_PYTHON scripts/align.py --config {params.config}"
-        " --log {log} --threads {threads}"
+        "$EELE_PYTHON scripts/align.py --config {params.config}" " --log {log} --threads {threads}"

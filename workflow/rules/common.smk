@@ -1,26 +1,26 @@
 # The checked study, and what the rules share. No rule here.
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-from eele import locking, stage
+from eele import locking
+from eele import workflow as eele_workflow
 from eele.cells import Cell, check_cell, sweep
-from eele.config import check_study, dump_study
+from eele.config import dump_study
 from eele.errors import ConfigError
-from eele.io import sha256, write_text
+from eele.io import write_text
 
 try:
-    STUDY = check_study(config, source=", ".join(map(str, workflow.configfiles)))
-    for target in sys.argv[1:]:
-        if "/cells/" in target and target.startswith("results/"):
-            check_cell(Cell.parse(target), STUDY)
+    STUDY = eele_workflow.checked_study(
+        config, workflow.configfiles, bool(workflow.config_settings.config), targets=sys.argv[1:]
+    )
 except ConfigError as error:
-    raise WorkflowError(str(error)) from None
+    sys.exit(f"eele: {error}")
 
 RESULTS = f"results/{STUDY.study}"
 CONFIG = f"{RESULTS}/config.resolved.yaml"
 CELLS = sweep(STUDY)
+IDENTITY = eele_workflow.identity(STUDY)
 CORPORA = {corpus.id: corpus for corpus in STUDY.corpora}
 CELL = (
     "backbone~{backbone}/method~{method}/scheme~{scheme}/rank~{rank}/emotion~{emotion}/seed~{seed}"
@@ -28,13 +28,7 @@ CELL = (
 # `gpu` is asked for where the config asks for one; what that means is the profile's affair.
 GPU = int(STUDY.runtime.device.split(":")[0] not in ("auto", "cpu"))
 
-# Jobs run the interpreter that runs Snakemake, and end with it. `--sdm conda` puts a stage's own
-# environment in front; the package is then found through PYTHONPATH.
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-os.environ["PYTHONPATH"] = str(Path(workflow.basedir) / "src")
-os.environ["EELE_PYTHON"] = sys.executable
-os.environ[stage.PARENT_VARIABLE] = str(os.getpid())
-
+eele_workflow.job_environment(Path(workflow.basedir) / "src")
 if workflow.is_main_process and locking.hold(RESULTS):
     logger.warning("The last run was killed; its lock is cleared and the study goes on.")
 
@@ -64,21 +58,11 @@ onstart:
 
 def sections(*names):
     """Config sections a stage reads, as params: Snakemake reruns the stage when one changes."""
-    values = STUDY.model_dump(mode="json", include=set(names))
-    return {name: values[name] for name in names}
-
-
-def identity():
-    """Everything in the config that identifies the results."""
-    return STUDY.model_dump(mode="json", exclude={"runtime", "data_root"})
+    return eele_workflow.section_parameters(STUDY, *names)
 
 
 def corpus_params(wildcards):
-    """The config of one corpus, and a digest of the list of recordings where it has one."""
-    corpus = CORPORA[wildcards.corpus]
-    listing = STUDY.corpus_root(corpus) / "metadata.csv"
-    digest = sha256(listing) if listing.is_file() else None
-    return {**corpus.model_dump(mode="json"), "metadata.csv": digest}
+    return eele_workflow.corpus_parameters(STUDY, CORPORA[wildcards.corpus])
 
 
 def cell_of(wildcards):

@@ -22,10 +22,9 @@ rule make_tables:
     params:
         config=CONFIG,
         version=1,
-        study=identity(),
+        study=IDENTITY,
     shell:
-        "python scripts/make_tables.py --config {params.config}"
-        " --log {log} --threads {threads}"
+        "python scripts/make_tables.py --config {params.config}" " --log {log} --threads {threads}"
 
 
 rule make_figures:
@@ -46,7 +45,7 @@ rule make_figures:
     params:
         config=CONFIG,
         version=1,
-        study=identity(),
+        study=IDENTITY,
     shell:
         "python scripts/make_figures.py --config {params.config}"
         " --log {log} --threads {threads}"
@@ -72,7 +71,6 @@ rule make_page:
     params:
         config=CONFIG,
         version=1,
-        study=identity(),
+        study=IDENTITY,
     shell:
-        "python scripts/make_page.py --config {params.config}"
-        " --log {log} --threads {threads}"
+        "python scripts/make_page.py --config {params.config}" " --log {log} --threads {threads}"

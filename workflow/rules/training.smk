@@ -27,8 +27,7 @@ rule pretrain:
         config=CONFIG,
         version=1,
     shell:
-        "python scripts/pretrain.py --config {params.config}"
-        " --log {log} --threads {threads}"
+        "python scripts/pretrain.py --config {params.config}" " --log {log} --threads {threads}"
 
 
 rule train_judge:

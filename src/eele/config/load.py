@@ -56,7 +56,16 @@ def check_study(values: Mapping[str, Any], source: str = "config") -> StudyConfi
     try:
         return StudyConfig.model_validate(dict(values))
     except ValidationError as error:
-        lines = [_explain(mistake) for mistake in error.errors()]
+        mistakes = error.errors()
+        # A list with a wrong item is also reported as too short: the item says it all.
+        inner = [mistake["loc"] for mistake in mistakes]
+        lines = [
+            _explain(mistake)
+            for mistake in mistakes
+            if not any(
+                len(loc) > len(at := mistake["loc"]) and loc[: len(at)] == at for loc in inner
+            )
+        ]
         raise ConfigError(f"{source}: " + "\n".join(lines)) from None
 
 
