@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 from scipy.fft import irfft, rfft
 
 from eele.config.models import AudioConfig
 from eele.errors import DataError
-from eele.features.mel import analysis_window, mel_filterbank
+from eele.features.mel import analysis_window
+from eele.vocoders.inversion import first_phase, mel_to_magnitude
 
 #: Momentum of the fast variant (Perraudin, Balazs, Sondergaard, WASPAA 2013).
 _MOMENTUM = 0.99
-_INVERSION_STEPS = 12
-_SEED = 0
 _TINY = 1e-8
 #: Blocks of frames that stay in the cache between the transforms and what is done with them.
 _BLOCK_FRAMES = 64
@@ -23,7 +20,7 @@ _BLOCK_FRAMES = 64
 class GriffinLim:
     """Fast Griffin-Lim on a non-negative inversion of the mel filterbank.
 
-    The same mel gives the same samples, bit for bit: the first phase is drawn from a fixed seed.
+    The first phase is computed, not drawn: the same mel gives the same samples, bit for bit.
     """
 
     def __init__(self, audio: AudioConfig, iterations: int = 32) -> None:
@@ -52,34 +49,6 @@ class GriffinLim:
         return samples / peak * np.float32(0.999) if peak > 1.0 else samples
 
 
-@lru_cache(maxsize=8)
-def _inversion(audio: AudioConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Filters (bins, mel), their Gram matrix (mel, mel), and their weight per bin (bins,)."""
-    filters = mel_filterbank(audio)
-    # Bins beyond the last filter stay zero throughout and are left out of every product.
-    used = int(np.flatnonzero(filters.sum(axis=1))[-1]) + 1
-    filters = np.ascontiguousarray(filters[:used])
-    return filters, filters.T @ filters, filters.sum(axis=1)
-
-
-def mel_to_magnitude(log_mel: np.ndarray, audio: AudioConfig) -> np.ndarray:
-    """Non-negative magnitude spectrum whose mel is nearest: (frames, mel) -> (frames, used bins).
-
-    Multiplicative updates (Lee and Seung, 2001) from the smooth spectrum the filters imply; they
-    keep it non-negative, where a pseudo-inverse has to be clipped. Bins above the last filter are
-    not returned.
-    """
-    filters, gram, weight = _inversion(audio)
-    mel = np.exp(np.asarray(log_mel, dtype=np.float32))
-    # The average of the bands over a bin, in the filters' own normalisation.
-    band_area = filters.sum(axis=0)
-    magnitude = (mel / band_area) @ filters.T / np.maximum(weight, _TINY)
-    target = mel @ filters.T
-    for _ in range(_INVERSION_STEPS):
-        magnitude *= target / ((magnitude @ filters) @ filters.T + _TINY)
-    return magnitude
-
-
 def _griffin_lim(magnitude: np.ndarray, audio: AudioConfig, iterations: int) -> np.ndarray:
     """Samples (frames - 1) * hop + fft_size, the reflected edges included, float32."""
     frames, bins = magnitude.shape
@@ -87,8 +56,7 @@ def _griffin_lim(magnitude: np.ndarray, audio: AudioConfig, iterations: int) -> 
     size, hop = audio.fft_size, audio.hop_size
     chunks = -(-size // hop)
     norm = _overlap_norm(window, frames, hop, chunks)
-    phase = np.random.default_rng(_SEED).random((frames, bins), dtype=np.float32)
-    phase *= np.float32(2 * np.pi)
+    phase = first_phase(magnitude, audio)
     spectrum = np.empty((frames, bins), dtype=np.complex64)
     spectrum.real, spectrum.imag = magnitude * np.cos(phase), magnitude * np.sin(phase)
     previous = np.zeros_like(spectrum)
