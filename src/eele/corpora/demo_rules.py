@@ -36,12 +36,12 @@ class Voice:
     rate_wpm: int
 
 
-#: Different in sex, formants and mean F0 (about 104, 184, 220 and 93 Hz in neutral). Chosen also for a
+#: Different in sex, formants and mean F0 (about 103, 183, 172 and 92 Hz in neutral). Chosen also for a
 #: pitch that trackers follow: rough variants such as f1 are heard an octave low every tenth frame.
 VOICES = (
     Voice("mark", "en-us+m3", 150),
     Voice("steph", "en-us+steph", 154),
-    Voice("linda", "en-us+linda", 148),
+    Voice("anna", "en-us+aunty", 148),
     Voice("miles", "en-us+m1", 160),
 )
 

@@ -1,4 +1,4 @@
-"""One way of reading transcripts: words, pauses, and the key that equal sentences share."""
+"""One way of reading transcripts: words and pauses."""
 
 from __future__ import annotations
 
@@ -52,8 +52,3 @@ def words(text: str) -> list[str]:
     `ice`, `cream`), numbers stay as written and are read by the phonemiser.
     """
     return [token for token in tokens(text) if token != PAUSE]
-
-
-def sentence_key(text: str) -> str:
-    """What equal sentences share: case, punctuation and spaces aside."""
-    return " ".join(words(text)).replace("'", "")
