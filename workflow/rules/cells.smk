@@ -89,7 +89,7 @@ rule score_cell:
         config=CONFIG,
         version=1,
         cell=CELL,
-        evaluation=STUDY.evaluation.model_dump(exclude={"recogniser"}),
+        evaluation=EVALUATION,
     shell:
         "python scripts/score_cell.py --config {params.config}"
         " --cell {params.cell} --log {log} --threads {threads}"

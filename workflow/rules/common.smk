@@ -21,6 +21,7 @@ RESULTS = f"results/{STUDY.study}"
 CONFIG = f"{RESULTS}/config.resolved.yaml"
 CELLS = sweep(STUDY)
 IDENTITY = eele_workflow.identity(STUDY)
+EVALUATION = STUDY.evaluation.model_dump(mode="json", exclude={"recogniser"})
 CORPORA = {corpus.id: corpus for corpus in STUDY.corpora}
 CELL = (
     "backbone~{backbone}/method~{method}/scheme~{scheme}/rank~{rank}/emotion~{emotion}/seed~{seed}"

@@ -16,6 +16,7 @@ rule collect_corpus:
         mem_mb=1000,
         runtime=60,
     params:
+        **sections("audio"),
         config=CONFIG,
         version=1,
         corpus=corpus_params,
@@ -68,6 +69,7 @@ rule assemble_manifest:
         runtime=30,
     params:
         **sections("splits", "emotions"),
+        speakers=STUDY.adaptation.speakers,
         config=CONFIG,
         version=1,
     shell:

@@ -50,7 +50,7 @@ rule train_judge:
         **sections("audio", "emotions"),
         config=CONFIG,
         version=1,
-        seed=STUDY.evaluation.seed,
+        evaluation=EVALUATION,
     shell:
         "python scripts/train_judge.py --config {params.config}"
         " --judge {wildcards.judge} --log {log} --threads {threads}"

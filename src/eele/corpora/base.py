@@ -165,11 +165,6 @@ def safe_name(text: str) -> str:
     return _UNSAFE.sub("-", text).strip(".-") or "unnamed"
 
 
-def corpus_root(corpus: CorpusConfig) -> Path:
-    """Folder of a corpus: its `root`, or data/<adapter>."""
-    return corpus.root if corpus.root is not None else Path("data") / corpus.adapter
-
-
 def filter_listing(listing: Listing, corpus: CorpusConfig) -> Listing:
     """The listing with only the speakers and emotions the config keeps.
 

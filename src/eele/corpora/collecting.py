@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from eele.config.models import CorpusConfig, StudyConfig
-from eele.corpora.base import Adapter, Listing, Utterance, corpus_root, filter_listing, safe_name
+from eele.corpora.base import Adapter, Listing, Utterance, filter_listing, safe_name
 from eele.corpora.sentences import sentence_key
 from eele.corpora.tables import read_table, write_table
 from eele.errors import ConfigError, DataError
@@ -38,7 +38,7 @@ def collect_corpus(study: StudyConfig, paths: StudyPaths, corpus_id: str, jobs: 
     corpus = corpus_config(study, corpus_id)
     adapter = CORPORA[corpus.adapter]
     folder = paths.corpus(corpus_id)
-    root = folder if adapter.how_to_get == "generated" else corpus_root(corpus)
+    root = folder if adapter.how_to_get == "generated" else study.corpus_root(corpus)
     adapter.prepare(root, corpus, study.audio.sample_rate_hz)
     listing = _checked(filter_listing(adapter.list_utterances(root, corpus), corpus))
     if not listing.rows:
