@@ -12,10 +12,14 @@ FRAME_S = 0.02
 SHIFT_S = 0.005
 #: How much speech tells the level of the loud frames (the median of the loudest 0.3 s).
 _LOUD_S = 0.3
-#: Frames within this many dB of the noise floor are not speech...
+#: Frames within this many dB of the noise are not speech...
 _FLOOR_MARGIN_DB = 6.0
 #: ... unless they are within this many dB of the loud frames.
 _NEVER_SILENT_DB = 25.0
+#: Weak sounds (a final [xt] is 25 to 40 dB down) lie this close to the core; noise is measured beyond...
+_CORE_MARGIN_S = 0.35
+#: ... when there is at least this much of it.
+_EDGE_NEEDED_S = 0.3
 #: A burst shorter than this with silence on both sides is a click, not speech.
 _CLICK_S = 0.05
 _CLICK_GAP_S = 0.15
@@ -47,14 +51,32 @@ def loud_level(levels: NDArray[np.float64]) -> float:
 def speech_frames(levels: NDArray[np.float64], below_loud_db: float) -> NDArray[np.bool_]:
     """Which frames are speech, shape (frames,).
 
-    The threshold lies `below_loud_db` under the loud frames, or just above the noise floor where
-    that is higher, but never less than 25 dB under the loud frames. Lone clicks are left out.
+    The threshold lies `below_loud_db` under the loud frames, or just above the noise of the edges
+    where that is higher, but never less than 25 dB under the loud frames. Lone clicks are left out.
     """
     loud = loud_level(levels)
-    floor = float(np.percentile(levels, 5))
-    threshold = max(loud - below_loud_db, min(floor + _FLOOR_MARGIN_DB, loud - _NEVER_SILENT_DB))
-    active = levels > threshold
-    return _without_clicks(active)
+    noise = _edge_noise(levels, _without_clicks(levels > loud - _NEVER_SILENT_DB))
+    threshold = max(loud - below_loud_db, min(noise + _FLOOR_MARGIN_DB, loud - _NEVER_SILENT_DB))
+    return _without_clicks(levels > threshold)
+
+
+def _edge_noise(levels: NDArray[np.float64], core: NDArray[np.bool_]) -> float:
+    """Level that the frames outside the core of the utterance seldom exceed, in dBFS.
+
+    Gated or breathing noise (RAVDESS) has a low floor and reaches 40 dB under the speech all the
+    same, so the 90th percentile of the edges counts, not their quietest moments. Recordings without
+    edges to speak of give their quietest frames instead.
+    """
+    within = np.flatnonzero(core)
+    if not len(within):
+        return float(np.percentile(levels, 5))
+    margin = round(_CORE_MARGIN_S / SHIFT_S)
+    edges = np.concatenate(
+        (levels[: max(0, within[0] - margin)], levels[within[-1] + 1 + margin :])
+    )
+    if len(edges) * SHIFT_S < _EDGE_NEEDED_S:
+        return float(np.percentile(levels, 5))
+    return float(np.percentile(edges, 90))
 
 
 def _without_clicks(active: NDArray[np.bool_]) -> NDArray[np.bool_]:
