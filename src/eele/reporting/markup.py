@@ -1,0 +1,138 @@
+"""Plain data for the page's tables: what a cell shows, what it sorts by, how it is shaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class TableCell:
+    """One cell: shown text, sort value (empty sorts last), and optional look."""
+
+    text: str
+    sort: str = ""
+    kind: str = ""  # CSS class
+    shade: str = ""  # background colour of a heat map
+    ink: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Heading:
+    """One column: label, whether numbers, and a word of explanation."""
+
+    label: str
+    numeric: bool = False
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class HtmlTable:
+    """A sortable table. `rows` hold one cell per heading; the first heads its row."""
+
+    id: str
+    caption: str
+    headings: Sequence[Heading]
+    rows: Sequence[Sequence[TableCell]]
+    #: per row, attributes for filters: {"method": "lora"}
+    tags: Sequence[dict[str, str]] = field(default_factory=tuple)
+    kind: str = ""
+    sortable: bool = True
+
+
+def is_empty(value: Any) -> bool:
+    """None, NaN, NA or an empty text."""
+    if value is None or value is pd.NA:
+        return True
+    return (isinstance(value, float) and math.isnan(value)) or value == ""
+
+
+def text(value: Any, kind: str = "", title: str = "") -> TableCell:
+    """A text cell; it sorts by its lower-case text."""
+    if is_empty(value):
+        return TableCell("–", "", "empty")
+    return TableCell(str(value), str(value).lower(), kind, title=title)
+
+
+def number(
+    value: Any, digits: int = 2, kind: str = "", suffix: str = "", signed: bool = False
+) -> TableCell:
+    """A number cell; it sorts by the full number, not by the rounded text."""
+    if is_empty(value):
+        return TableCell("–", "", "empty num")
+    shown = f"{float(value):{'+' if signed else ''},.{digits}f}"
+    shown = shown.replace("-", "−").replace(",", "\u202f")
+    return TableCell(shown + suffix, repr(float(value)), f"num {kind}".strip())
+
+
+def percent(value: Any, digits: int = 1) -> TableCell:
+    """A share as per cent."""
+    return (
+        TableCell("–", "", "empty num")
+        if is_empty(value)
+        else TableCell(f"{100 * float(value):.{digits}f} %", repr(float(value)), "num")
+    )
+
+
+def interval_text(low: Any, high: Any, digits: int = 2) -> str:
+    """`0.61 to 0.78`, or an empty text where an end is unknown."""
+    if is_empty(low) or is_empty(high):
+        return ""
+    ends = [f"{float(end):.{digits}f}".replace("-", "−") for end in (low, high)]
+    return f"{ends[0]} to {ends[1]}"
+
+
+#: Steps of a sequential blue from white to deep, readable for colour-blind eyes.
+_STEPS = ((247, 251, 255), (200, 221, 240), (115, 178, 216), (41, 121, 185), (8, 72, 140))
+
+
+def heat(value: Any, digits: int = 2) -> TableCell:
+    """A number cell shaded by its value between 0 and 1, with ink that stays readable on it."""
+    if is_empty(value):
+        return TableCell("–", "", "empty num")
+    share = min(1.0, max(0.0, float(value)))
+    place = share * (len(_STEPS) - 1)
+    low = min(int(place), len(_STEPS) - 2)
+    rest = place - low
+    colour = tuple(
+        round(a + (b - a) * rest) for a, b in zip(_STEPS[low], _STEPS[low + 1], strict=True)
+    )
+    return TableCell(
+        f"{float(value):.{digits}f}",
+        repr(float(value)),
+        "num heat",
+        shade="#{:02x}{:02x}{:02x}".format(*colour),
+        ink="#ffffff" if _luminance(colour) < 0.26 else "#12202e",
+    )
+
+
+def _luminance(colour: Iterable[float]) -> float:
+    """Relative luminance of an sRGB colour (WCAG 2.2)."""
+    linear = [
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+        for c in (channel / 255 for channel in colour)
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def bytes_text(value: float) -> str:
+    """Bytes as kB or MB."""
+    return f"{value / 1e6:.1f} MB" if value >= 1e6 else f"{value / 1e3:.0f} kB"
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds as `45 s`, `12 min` or `1 h 05 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def words(key: str) -> str:
+    """A key of a file as words."""
+    return key.replace("_", " ")

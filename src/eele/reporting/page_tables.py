@@ -1,0 +1,295 @@
+"""The page's result tables, made from the study's tables."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from eele.reporting.collect import Results, System
+from eele.reporting.figures import confusion, confusion_systems
+from eele.reporting.markup import (
+    Heading,
+    HtmlTable,
+    TableCell,
+    bytes_text,
+    heat,
+    interval_text,
+    is_empty,
+    number,
+    percent,
+    text,
+    words,
+)
+
+_METHOD_WORDS = {
+    "recording": "recording",
+    "copy_synthesis": "copy synthesis",
+    "none": "neutral model",
+    "full": "full fine-tuning",
+}
+
+
+def _system(row: pd.Series) -> System:
+    return System(str(row["method"]), str(row["scheme"]), int(row["rank"]))
+
+
+def _accuracy_cells(row: pd.Series, name: str) -> list[TableCell]:
+    spread = interval_text(row[f"{name}_low"], row[f"{name}_high"])
+    return [
+        number(row[name]),
+        TableCell(
+            spread or "–", "" if not spread else repr(float(row[f"{name}_low"])), "num range"
+        ),
+    ]
+
+
+def _scored(row: pd.Series) -> TableCell:
+    return TableCell(f"{row['n_scored']} of {row['n_total']}", repr(float(row["n_scored"])), "num")
+
+
+def scheme_table(results: Results, table: pd.DataFrame) -> HtmlTable:
+    """Scheme x emotion heat map with baselines; sorts like every table."""
+    emotions = list(results.study.emotions)
+    rows = []
+    for _, row in table.iterrows():
+        adapted = row["scheme"] != "-"
+        name = f"{row['scheme']}  {row['caption']}" if adapted else _METHOD_WORDS[row["method"]]
+        rows.append(
+            [
+                TableCell(
+                    name, name.lower(), "" if adapted else "baseline", title=str(row["sites"] or "")
+                ),
+                text(row["sites"]),
+                number(row["trainable_parameters"], 0),
+                *(heat(row[e]) for e in emotions),
+                heat(row["mean"]),
+                TableCell(
+                    interval_text(row["mean_low"], row["mean_high"]) or "–",
+                    "" if is_empty(row["mean_low"]) else repr(float(row["mean_low"])),
+                    "num range",
+                ),
+                _scored(row),
+            ]
+        )
+    headings = [
+        Heading("scheme"),
+        Heading("sites (our reading)"),
+        Heading("weights trained", True),
+        *(Heading(e, True) for e in emotions),
+        Heading("mean", True),
+        Heading("interval of the mean", True),
+        Heading("scored", True, "utterances scored of those there are"),
+    ]
+    rank = f", schemes at rank {results.common_rank}" if results.common_rank else ""
+    return HtmlTable(
+        "schemes",
+        f"Share of test utterances recognised as the emotion asked for{rank}",
+        headings,
+        rows,
+        kind="heatmap",
+    )
+
+
+def rank_table(results: Results, table: pd.DataFrame) -> HtmlTable:
+    """Accuracy, weights and errors over the rank."""
+    rows = [
+        [
+            text(row["scheme"]),
+            number(row["rank"], 0),
+            number(row["trainable_parameters"], 0),
+            TableCell(
+                bytes_text(float(row["adapter_bytes"])), repr(float(row["adapter_bytes"])), "num"
+            ),
+            *(heat(row[e]) for e in results.study.emotions),
+            heat(row["mean"]),
+            TableCell(
+                interval_text(row["mean_low"], row["mean_high"]) or "–",
+                "" if is_empty(row["mean_low"]) else repr(float(row["mean_low"])),
+                "num range",
+            ),
+            percent(row["phone_error_rate"]),
+        ]
+        for _, row in table.iterrows()
+    ]
+    headings = [
+        Heading("scheme"),
+        Heading("rank", True),
+        Heading("weights trained", True),
+        Heading("file", True),
+        *(Heading(e, True) for e in results.study.emotions),
+        Heading("mean", True),
+        Heading("interval of the mean", True),
+        Heading("phone errors", True),
+    ]
+    return HtmlTable("ranks", "Over the rank", headings, rows, kind="heatmap")
+
+
+def methods_table(table: pd.DataFrame) -> HtmlTable:
+    """Methods side by side, each at its best scheme."""
+    rows = []
+    for _, row in table.iterrows():
+        system = _system(row)
+        name = _METHOD_WORDS.get(
+            system.method, f"{system.method}, scheme {system.scheme}, rank {system.rank}"
+        )
+        rows.append(
+            [
+                text(name, title=str(row["chosen"])),
+                *_accuracy_cells(row, "emotion_accuracy"),
+                percent(row["phone_error_rate"]),
+                number(row["mcd_db"]),
+                number(row["log_f0_rmse"], 3),
+                number(row["log_f0_correlation"]),
+                number(row["speaker_similarity"]),
+                number(row["trainable_parameters"], 0),
+                percent(row["share_of_full"]),
+                number(row["train_seconds"], 0, suffix=" s"),
+                _scored(row),
+            ]
+        )
+    headings = [
+        Heading("method"),
+        Heading("emotion accuracy ↑", True),
+        Heading("interval", True),
+        Heading("phone errors ↓", True),
+        Heading("MCD, dB ↓", True, "mel-cepstral distortion to the recording"),
+        Heading("log-F0 RMSE ↓", True),
+        Heading("log-F0 correlation ↑", True),
+        Heading("same speaker ↑", True, "speaker similarity to the recordings"),
+        Heading("weights trained", True),
+        Heading("share of full", True),
+        Heading("training a cell", True),
+        Heading("scored", True),
+    ]
+    return HtmlTable(
+        "methods", "Means over emotions and seeds; arrows say which way is better", headings, rows
+    )
+
+
+def findings_html(table: pd.DataFrame) -> HtmlTable:
+    """Every outcome of the paper with ours."""
+    rows = []
+    for _, row in table.iterrows():
+        verdict = str(row["agrees"])
+        rows.append(
+            [
+                text(row["finding"], "long"),
+                TableCell(verdict, verdict, "badge-cell " + verdict.replace(" ", "-")),
+                number(row["ours"], 3, signed=True),
+                TableCell(
+                    interval_text(row["interval_low"], row["interval_high"], 3) or "–",
+                    "" if is_empty(row["interval_low"]) else repr(float(row["interval_low"])),
+                    "num range",
+                ),
+                text(row["measure"], "long"),
+                text(row["detail"], "long"),
+                text(row["conditions"], "long"),
+                text(row["source"], "long"),
+            ]
+        )
+    headings = [
+        Heading("outcome in the paper"),
+        Heading("agrees"),
+        Heading("ours", True),
+        Heading("interval", True),
+        Heading("what ours measures"),
+        Heading("in figures"),
+        Heading("conditions"),
+        Heading("source"),
+    ]
+    return HtmlTable(
+        "findings", "Each known outcome of the paper, held against ours", headings, rows
+    )
+
+
+_CELL_COLUMNS = (
+    ("emotion_accuracy", 2, "emotion accuracy"),
+    ("phone_error_rate", 3, "phone error rate"),
+    ("mcd_db", 2, "MCD, dB"),
+    ("log_f0_rmse", 3, "log-F0 RMSE"),
+    ("log_f0_correlation", 2, "log-F0 corr."),
+    ("f0_mean_shift_st", 2, "F0 mean, st"),
+    ("f0_range_shift_st", 2, "F0 range, st"),
+    ("rate_ratio", 2, "rate ratio"),
+    ("energy_shift_db", 2, "energy, dB"),
+    ("speaker_similarity", 2, "same speaker"),
+)
+
+
+def cells_table(results: Results) -> HtmlTable:
+    """Every cell of the sweep, to sort and filter."""
+    rows, tags = [], []
+    for _, row in results.cells.iterrows():
+        method = str(row["method"])
+        rows.append(
+            [
+                text(_METHOD_WORDS.get(method, method)),
+                text(row["scheme"]) if row["scheme"] != "-" else TableCell("–", "", "empty"),
+                number(row["rank"] if row["rank"] else None, 0),
+                text(row["emotion"]),
+                text(row["seed"]) if row["seed"] != "-" else TableCell("–", "", "empty"),
+                number(row["trainable_parameters"], 0),
+                *(
+                    heat(row[c]) if c == "emotion_accuracy" else number(row[c], digits)
+                    for c, digits, _ in _CELL_COLUMNS
+                ),
+                _scored(row),
+            ]
+        )
+        tags.append({"method": method, "emotion": str(row["emotion"])})
+    headings = [
+        Heading("method"),
+        Heading("scheme"),
+        Heading("rank", True),
+        Heading("emotion"),
+        Heading("seed"),
+        Heading("weights trained", True),
+        *(Heading(label, True) for _, _, label in _CELL_COLUMNS),
+        Heading("scored", True),
+    ]
+    return HtmlTable("cells", "Every cell of the sweep", headings, rows, tags)
+
+
+def confusion_tables(results: Results) -> list[HtmlTable]:
+    """Confusions of the recordings, the neutral model, full fine-tuning and the best scheme."""
+    tables = []
+    for system in confusion_systems(results):
+        table = confusion(results, system)
+        if table.empty:
+            continue
+        headings = [Heading("asked for"), *(Heading(str(e), True) for e in table.columns)]
+        rows = [
+            [text(emotion), *(heat(value) for value in values)]
+            for emotion, values in zip(table.index, table.to_numpy(), strict=True)
+        ]
+        tables.append(
+            HtmlTable(
+                f"confusion-{system.key}",
+                system.label,
+                headings,
+                rows,
+                kind="heatmap",
+                sortable=False,
+            )
+        )
+    return tables
+
+
+def failures(results: Results) -> HtmlTable | None:
+    """Utterances that could not be scored, by reason; None when all were."""
+    rows = results.utterances
+    if "reason" not in rows:
+        return None
+    lost = rows[rows["reason"].notna() & (rows["reason"].astype(str) != "")]
+    if lost.empty:
+        return None
+    counts = lost.groupby(["method", "reason"]).size()
+    found = [
+        [text(words(str(reason))), text(method), number(count, 0)]
+        for (method, reason), count in counts.items()  # type: ignore[misc]
+    ]
+    return HtmlTable(
+        "failures",
+        "Utterances that could not be scored in full",
+        [Heading("reason"), Heading("method"), Heading("utterances", True)],
+        found,
+    )

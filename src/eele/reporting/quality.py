@@ -1,0 +1,195 @@
+"""What went in and what was set aside: corpora, sources, rejections, alignment, recognisers, run times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from eele.config.models import StudyConfig
+from eele.io import read_json
+from eele.paths import StudyPaths
+from eele.reporting.collect import read_table
+from eele.reporting.markup import (
+    Heading,
+    HtmlTable,
+    TableCell,
+    duration_text,
+    is_empty,
+    number,
+    text,
+    words,
+)
+from eele.vocabulary import EMOTIONS, SPLITS
+
+
+def corpus_table(paths: StudyPaths) -> HtmlTable:
+    """Accepted utterances per speaker, emotion and split; an empty cell means none."""
+    manifest = read_table(paths.manifest, ("corpus", "speaker", "emotion", "split", "duration_s"))
+    present = set(manifest["emotion"])
+    emotions = [e for e in EMOTIONS if e in present]
+    counts = manifest.groupby(["corpus", "speaker", "emotion", "split"]).size()
+    minutes = manifest.groupby(["corpus", "speaker"])["duration_s"].sum() / 60
+    rows = []
+    for corpus, speaker in sorted(minutes.index):
+        row = [text(speaker), text(corpus)]
+        total = 0
+        for emotion in emotions:
+            split_counts = [
+                int(counts.get((corpus, speaker, emotion, split), 0)) for split in SPLITS
+            ]
+            total += sum(split_counts)
+            row.append(
+                TableCell(" / ".join(map(str, split_counts)), str(sum(split_counts)), "num")
+                if any(split_counts)
+                else TableCell("–", "0", "empty num")
+            )
+        row += [number(total, 0), number(minutes[(corpus, speaker)], 1)]
+        rows.append(row)
+    headings = [Heading("speaker"), Heading("corpus")]
+    headings += [Heading(e, True) for e in emotions]
+    headings += [Heading("utterances", True), Heading("minutes", True)]
+    return HtmlTable("corpora", "Accepted utterances: training / validation / test", headings, rows)
+
+
+def sources(study: StudyConfig, paths: StudyPaths) -> list[dict[str, str]]:
+    """Name, version, licence, address and notes of every corpus."""
+    found = []
+    for corpus in study.corpora:
+        file = paths.corpus(corpus.id) / "source.json"
+        facts: dict[str, Any] = read_json(file) if file.is_file() else {}
+        notes = facts.get("notes") or ""
+        found.append(
+            {
+                "id": corpus.id,
+                "name": str(facts.get("name") or corpus.id),
+                "version": str(facts.get("version") or ""),
+                "licence": str(facts.get("licence") or "not stated"),
+                "url": str(facts.get("url") or ""),
+                "citation": str(facts.get("citation") or ""),
+                "notes": "; ".join(map(str, notes)) if isinstance(notes, list) else str(notes),
+                "sha256": _hash_text(facts.get("sha256")),
+                "energy": ""
+                if facts.get("energy_comparable", True)
+                else "Energy is not comparable between its files.",
+            }
+        )
+    return found
+
+
+def _hash_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{len(value)} files hashed"
+    return str(value or "")
+
+
+def energy_comparable(study: StudyConfig, paths: StudyPaths) -> bool:
+    """Whether every corpus keeps the loudness of its utterances."""
+    return not any(source["energy"] for source in sources(study, paths))
+
+
+def rejections(paths: StudyPaths) -> tuple[HtmlTable, int]:
+    """Recordings set aside, counted by corpus, stage and reason; and their number."""
+    frames = []
+    if paths.rejected.is_file():
+        rejected = read_table(paths.rejected, ("utterance_id", "corpus", "stage", "reason"))
+        frames.append(rejected[["corpus", "stage", "reason"]])
+    alignment_file = paths.alignment / "alignment.csv"
+    if alignment_file.is_file():
+        alignment = read_table(alignment_file, ("utterance_id", "status", "reason"))
+        failed = alignment[alignment["status"] != "aligned"]
+        corpora = read_table(paths.manifest, ("utterance_id", "corpus")).set_index("utterance_id")
+        frames.append(
+            pd.DataFrame(
+                {
+                    "corpus": corpora["corpus"].reindex(failed["utterance_id"]).to_numpy(),
+                    "stage": "align",
+                    # Scores and times differ per utterance: what comes after the colon is detail.
+                    "reason": failed["reason"].fillna("").str.split(":").str[0].to_numpy(),
+                }
+            )
+        )
+    united = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    if united.empty:
+        rows: list[list[TableCell]] = []
+    else:
+        counts = united.fillna("").groupby(["corpus", "stage", "reason"]).size()
+        rows = [
+            [text(reason), text(corpus), text(words(str(stage))), number(count, 0)]
+            for (corpus, stage, reason), count in counts.items()  # type: ignore[misc]
+        ]
+    headings = [Heading("reason"), Heading("corpus"), Heading("stage"), Heading("utterances", True)]
+    return HtmlTable("rejected", "Recordings set aside, by reason", headings, rows), len(united)
+
+
+def facts(file: Path, skip: tuple[str, ...] = ()) -> list[tuple[str, str]]:
+    """Plain values of a JSON report as (words, text); nested values one level down."""
+    if not file.is_file():
+        return []
+    found: list[tuple[str, str]] = []
+    content = read_json(file)
+    for key, value in content.items() if isinstance(content, dict) else ():
+        if key in skip:
+            continue
+        if isinstance(value, dict):
+            found += [
+                (f"{words(key)}: {words(str(inner))}", _plain(item))
+                for inner, item in value.items()
+                if not isinstance(item, dict | list)
+            ]
+        elif not isinstance(value, list):
+            found.append((words(key), _plain(value)))
+    return [(key, value) for key, value in found if value]
+
+
+def _plain(value: Any) -> str:
+    if is_empty(value):
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.0f}".replace(",", "\u202f") if abs(value) >= 1000 else f"{value:.3g}"
+    if isinstance(value, int) and abs(value) >= 1000:
+        return f"{value:,}".replace(",", "\u202f")
+    return str(value)
+
+
+def stage_table(paths: StudyPaths) -> HtmlTable:
+    """Wall time and peak memory per stage, from Snakemake's benchmark files."""
+    stages: dict[str, list[pd.DataFrame]] = {}
+    for file in sorted(paths.benchmarks.rglob("*.tsv")) if paths.benchmarks.is_dir() else []:
+        stage = file.relative_to(paths.benchmarks).parts[0].removesuffix(".tsv")
+        stages.setdefault(stage, []).append(pd.read_csv(file, sep="\t", na_values=["-", "NA"]))
+    rows = []
+    for stage, runs in stages.items():
+        united = pd.concat(runs, ignore_index=True)
+        total, peak = (
+            float(united["s"].sum()),
+            pd.to_numeric(united["max_rss"], errors="coerce").max(),
+        )
+        rows.append(
+            (
+                total,
+                [
+                    text(words(stage)),
+                    number(len(united), 0),
+                    TableCell(duration_text(total), repr(total), "num"),
+                    TableCell(
+                        duration_text(float(united["s"].max())),
+                        repr(float(united["s"].max())),
+                        "num",
+                    ),
+                    number(peak, 0, suffix=" MB"),
+                ],
+            )
+        )
+    headings = [
+        Heading("stage"),
+        Heading("jobs", True),
+        Heading("wall time, all jobs", True),
+        Heading("longest job", True),
+        Heading("peak memory", True),
+    ]
+    ordered = [row for _, row in sorted(rows, key=lambda entry: -entry[0])]
+    return HtmlTable("stages", "Wall time and peak memory per stage", headings, ordered)
