@@ -35,7 +35,7 @@ CANDIDATES = tuple(
 )
 #: Used where the training recordings hold too few sentences to cross-validate.
 DEFAULT = Hyperparameters(5, 0.5)
-TEMPERATURES = tuple(float(t) for t in np.round(np.geomspace(0.5, 16, 21), 3))
+TEMPERATURES = tuple(float(t) for t in np.round(np.geomspace(1, 16, 17), 3))
 DEFAULT_TEMPERATURE = 3.0
 FOLDS = 6
 #: Fewer training recordings of an emotion than this are reported as a warning.

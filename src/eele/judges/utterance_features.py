@@ -23,6 +23,8 @@ CEPSTRA = 19
 ACTIVE_BELOW_DB = 30.0
 #: Loud frames: vowel centres mostly, above the noise that resynthesis adds.
 LOUD_BELOW_DB = 15.0
+#: Mel bands this far below the strongest one of the utterance are held there.
+MEL_RANGE_DB = 60.0
 #: Fewer voiced frames than this say nothing about pitch.
 MIN_VOICED_FRAMES = 5
 #: Features that mean nothing where recordings are not levelled comparably.
@@ -75,6 +77,8 @@ def utterance_features(
     """
     samples = np.asarray(samples, dtype=np.float32)
     mel = log_mel(samples, audio)
+    # What lies far below the utterance's strongest band is background, of the room or of the vocoder.
+    np.maximum(mel, mel.max() - MEL_RANGE_DB * np.log(10) / 20, out=mel)
     f0 = f0_hz(samples, audio, pitch)
     power = np.exp(2.0 * mel.astype(np.float64))
     level = 10 * np.log10(power.sum(axis=1) + 1e-10)
