@@ -174,6 +174,16 @@ class GmmConfig(Section):
     gaussians: Count = Field(1000, description="Gaussians in all at the end of training")
     beam: Positive = Field(10.0, description="decoding beam")
     retry_beam: Positive = Field(40.0, description="beam of the second try")
+    max_training_minutes: Positive = Field(
+        40.0,
+        description="speech trained on, per language, drawn evenly; all utterances are aligned",
+    )
+    min_speech_s: Positive = Field(
+        60.0, description="a language with less speech stops the run: training from scratch collapses"
+    )
+    scarce_speech_s: Positive = Field(
+        180.0, description="a language with less speech is marked in the summary"
+    )
 
 
 class MfaConfig(Section):
