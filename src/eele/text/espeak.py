@@ -350,9 +350,10 @@ def synthesise(
         library.lib.espeak_Synchronize()
         samples = np.frombuffer(b"".join(library.audio), dtype=np.int16)
         events = list(library.events)
-    if status != 0 or not len(samples) or not events:
+    phones = _phone_times(events, samples, library.rate_hz) if len(samples) else []
+    if status != 0 or all(phone.symbol == "sil" for phone in phones):
         raise DataError(f"espeak-ng voice '{voice}' spoke nothing for the text '{text}'")
-    return Speech(samples, library.rate_hz, _phone_times(events, samples, library.rate_hz))
+    return Speech(samples, library.rate_hz, phones)
 
 
 #: First signs of plosives and affricates: their closure is silent and belongs to them.

@@ -25,6 +25,8 @@ _RESERVED = (PADDING, SILENCE, UNKNOWN)
 _RARE_READING = 0.05
 _MOST_READINGS = 4
 _MOST_MISSING = 0.05
+#: A letter is read with up to eight phones ("w"); whole words stay far below, spelt-out signs do not.
+_MOST_PHONES_A_LETTER, _MOST_SPELT = 5, 0.2
 
 Ways = dict[tuple[str, str], list[tuple[str, ...]]]
 
@@ -118,6 +120,7 @@ def _by_espeak(sentences: list[Sentence]) -> Ways:
                     f"'{word}' in '{sentence.text}'; write the word out as it is spoken"
                 )
             readings[sentence.language, word][phones] += sentence.count
+    _refuse_spelling(readings)
     ways: Ways = {}
     for (language, word), counter in readings.items():
         total = sum(counter.values())
@@ -127,6 +130,26 @@ def _by_espeak(sentences: list[Sentence]) -> Ways:
         alone = tuple(phonemize_word(word, language))
         ways[language, word] = list(dict.fromkeys([*kept, *([alone] if alone else [])]))
     return ways
+
+
+def _refuse_spelling(readings: Mapping[tuple[str, str], Counter[tuple[str, ...]]]) -> None:
+    """Signs that a voice cannot read it spells out ("Chinese letter ..."): far too many phones a letter."""
+    total: Counter[str] = Counter()
+    spelt: dict[str, Counter[str]] = defaultdict(Counter)
+    for (language, word), counter in readings.items():
+        count = sum(counter.values())
+        total[language] += count
+        shortest = min(len(phones) for phones in counter)
+        if not any(c.isdigit() for c in word) and shortest > _MOST_PHONES_A_LETTER * len(word):
+            spelt[language][word] += count
+    for language, words_spelt in spelt.items():
+        share = sum(words_spelt.values()) / total[language]
+        if share > _MOST_SPELT:
+            shown = ", ".join(f"'{word}'" for word, _ in words_spelt.most_common(5))
+            raise DataError(
+                f"language '{language}': espeak-ng spells out {share:.0%} of the running words, such "
+                f"as {shown}; the transcripts are in another language or script: correct `language`"
+            )
 
 
 def _by_dictionary(

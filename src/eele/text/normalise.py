@@ -14,8 +14,10 @@ _VARIANTS = str.maketrans(
 )
 # A number (3.5, 1,000, 12%), or letters and marks with apostrophes inside or at an edge ('tis, dogs').
 _NUMBER = r"\d+(?:[.,:]\d+)*%?"
-_LETTERS = r"[^\W\d_](?:[^\W\d_]|[\u0300-\u036f\u0900-\u0dff])*"
-_WORD = rf"{_NUMBER}|'?{_LETTERS}(?:'{_LETTERS})*'?"
+# Chinese characters are written without spaces: each is a word.
+_HAN = r"[\u3400-\u4dbf\u4e00-\u9fff]"
+_LETTERS = rf"(?:(?!{_HAN})[^\W\d_])(?:(?!{_HAN})[^\W\d_]|[\u0300-\u036f\u0900-\u0dff])*"
+_WORD = rf"{_NUMBER}|{_HAN}|'?{_LETTERS}(?:'{_LETTERS})*'?"
 # Signs at which a speaker pauses: sentence ends, commas, dashes between words, brackets, ellipses.
 _PAUSES = r"[.,;:!?…。，、！？；：¿¡()\[\]«»—–]|\s-+\s|--+"
 _TOKEN = re.compile(rf"(?P<word>{_WORD})|(?P<pause>{_PAUSES})")

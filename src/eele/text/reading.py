@@ -24,8 +24,12 @@ def read(text: str, language: str) -> list[tuple[str, tuple[str, ...]]]:
     written = words(text)
     groups = espeak.phonemize(text, language)
     alone = espeak.phonemize_words(written, language)
-    # Numbers become several spoken words and hide the joining of others: they are always aligned.
-    if len(groups) == len(written) and not any(c.isdigit() for c in text):
+    # Equal numbers may hide one word split and two joined: lengths tell (numbers: they may agree).
+    if (
+        len(groups) == len(written)
+        and not any(c.isdigit() for c in text)
+        and all(abs(len(a) - len(b)) < 2 for a, b in zip(alone, groups, strict=True))
+    ):
         parts = groups
     else:
         parts = _cut(alone, groups)
