@@ -39,7 +39,14 @@ class Folder(Adapter):
             raise self.layout_error(root, "metadata.csv is missing")
         columns = _COLUMNS if corpus.language else (*_COLUMNS, "language")
         listing = Listing()
+        speakers: dict[str, str] = {}
         for number, row in read_table(table, columns):
+            other = speakers.setdefault(safe_name(row["speaker"]), row["speaker"])
+            if other != row["speaker"]:
+                raise DataError(
+                    f"{table}, line {number}: speakers '{other}' and '{row['speaker']}' are both "
+                    f"'{safe_name(other)}' as a file name; use letters a-z, digits, '_', '.', '-'"
+                )
             self._add(root, corpus, number, row, listing)
         if not listing.rows and not listing.rejected:
             raise DataError(f"{table}: no rows; {self.ask}")
