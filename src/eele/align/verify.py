@@ -20,7 +20,7 @@ from eele.align.mixtures import Matrix, Mixture
 MIN_UTTERANCES = 20
 #: Nats per frame: the spread is taken to be at least this, or noise-free synthetic speech, in which all
 #: utterances score alike, would be set aside for differences that mean nothing.
-MIN_SPREAD = 0.5
+MIN_SPREAD = 0.25
 #: Score every second frame (10 ms): neighbours hardly differ.
 _STEP = 2
 

@@ -213,9 +213,12 @@ class AlignmentConfig(Section):
 
     aligner: Literal["gmm", "mfa"] = Field("gmm", description="embedded aligner or MFA")
     max_score_deviation: Positive = Field(
-        6.0,
+        6.5,
         description="an utterance whose acoustic score lies this many robust standard deviations "
         "below its speaker's median is set aside as wrong text",
+    )
+    max_failed_share: Share = Field(
+        0.2, description="the run stops when a larger share of the utterances cannot be aligned"
     )
     gmm: GmmConfig = Field(GmmConfig(), description="settings of the embedded aligner")
     mfa: MfaConfig = Field(MfaConfig(), description="settings of MFA")
