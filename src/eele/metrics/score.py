@@ -1,0 +1,308 @@
+"""The stage `score_cell`: every metric over a cell's test utterances, with intervals and failures."""
+
+from __future__ import annotations
+
+import csv
+import io as text_io
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from eele import io, judges
+from eele.cells import Cell
+from eele.config.models import StudyConfig
+from eele.errors import DataError
+from eele.metrics import METRICS
+from eele.metrics.base import Case, MetricSpec, NotScoredError, Score
+from eele.metrics.bootstrap import interval, units_of
+from eele.metrics.cases import Item, Recordings, neutral_counterparts, test_items
+from eele.metrics.speaker_similarity import study_space
+from eele.paths import StudyPaths
+
+log = logging.getLogger(__name__)
+
+#: Columns of utterances.csv.
+UTTERANCE_COLUMNS = (
+    "utterance_id",
+    "speaker",
+    "sentence",
+    "predicted_emotion",
+    "probability_target",
+    "phone_error_rate",
+    "mcd_db",
+    "log_f0_rmse",
+    "log_f0_correlation",
+    "f0_mean_hz",
+    "f0_range_st",
+    "rate_phones_per_s",
+    "energy_db",
+    "speaker_similarity",
+    "hypothesis",
+    "reason",
+)
+
+
+@dataclass
+class _Scored:
+    """One utterance: what was measured, and why something was not."""
+
+    item: Item
+    case: Case | None = None
+    scores: dict[str, Score] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+
+
+def score_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
+    """Write the cell's metrics.json, utterances.csv and provenance.json (docs/architecture.md).
+
+    An utterance that cannot be scored, or not by some metric, is listed under `failures` with the
+    reason and not counted in n_scored; its other scores are kept. Raises DataError where the cell's
+    speech, the features, a judge or the recogniser is missing.
+    """
+    of = Recordings(study, paths)
+    items = test_items(study, paths, cell, of)
+    if not items:
+        raise DataError(
+            f"no test utterance of emotion '{cell.emotion}'; see manifest.csv and alignment/alignment.csv"
+        )
+    rows = [_Scored(item) for item in items]
+    neutral = neutral_counterparts(study, paths, cell, items, of)
+    space = study_space(of.store)
+    for row in rows:
+        if row.item.speech is None:
+            row.reasons.append(row.item.failure)
+            continue
+        name = row.item.utterance_id
+        row.case = Case(
+            row.item.speech,
+            row.item.speaker,
+            cell.emotion,
+            reference=None if cell.method == "recording" else of.speech(name),
+            neutral=neutral.get(name),
+            level_comparable=of.level_comparable(row.item.corpus),
+            space=space,
+        )
+        if name not in neutral:
+            row.reasons.append("the neutral model's speech of this sentence cannot be read")
+    _transcribe(study, paths, [row.case for row in rows if row.case])
+    heard = {name: _judge(study, paths, name, rows) for name in study.evaluation.judges}
+    _hand_first_judgement(rows, heard[study.evaluation.judges[0]])
+    for row in rows:
+        _measure(row)
+
+    units = units_of([i.sentence for i in items], [i.speaker for i in items])
+    scores: dict[str, float | None] = {}
+    for name in METRICS:
+        scores |= _summary(study, METRICS[name], [row.scores.get(name) for row in rows], units)
+        if METRICS[name].of_recordings:
+            scores[f"recording_{name}"] = _of_recordings(METRICS[name], cell, items, of)
+    failures = [
+        {"utterance_id": row.item.utterance_id, "reason": "; ".join(row.reasons)}
+        for row in rows
+        if row.reasons
+    ]
+    for failure in failures:
+        log.warning("%s: %s", failure["utterance_id"], failure["reason"])
+    folder = paths.cell(cell)
+    io.write_text(folder / "utterances.csv", _table(rows))
+    io.write_json(
+        folder / "metrics.json",
+        {
+            "cell": cell.as_dict(),
+            "scores": scores,
+            "n_scored": len(rows) - len(failures),
+            "n_total": len(rows),
+            "failures": failures,
+            "judges": {
+                name: _judgement(study, cell, judgement, units) for name, judgement in heard.items()
+            },
+        },
+    )
+    _provenance(study, paths, cell)
+
+
+def _transcribe(study: StudyConfig, paths: StudyPaths, cases: list[Case]) -> None:
+    from eele.metrics import recogniser
+
+    heard = recogniser.load(study, paths).transcribe([case.spoken.mel for case in cases])
+    for case, phones in zip(cases, heard, strict=True):
+        case.hypothesis = phones
+
+
+#: Probabilities of each row's utterance by emotion, None where the judge could not hear it.
+_Judgement = list[dict[str, float] | None]
+
+
+def _judge(study: StudyConfig, paths: StudyPaths, name: str, rows: list[_Scored]) -> _Judgement:
+    judge = judges.load(study, paths, name)
+    able = [row for row in rows if row.case is not None]
+    result: dict[int, dict[str, float]] = {}
+
+    def listen(some: Sequence[_Scored]) -> None:
+        found = judge.probabilities(
+            [row.item.samples for row in some if row.item.samples is not None],
+            study.audio.sample_rate_hz,
+            [int((~row.item.speech.silent).sum()) for row in some if row.item.speech],
+            [row.item.speaker for row in some],
+        )
+        for row, probabilities in zip(some, found, strict=True):
+            result[id(row)] = dict(zip(judge.classes, map(float, probabilities), strict=True))
+
+    try:
+        listen(able)
+    except DataError:
+        # One utterance spoils the batch: find which, and keep the others.
+        for row in able:
+            try:
+                listen([row])
+            except DataError as error:
+                row.reasons.append(f"judge {name}: {error}")
+    return [result.get(id(row)) for row in rows]
+
+
+def _hand_first_judgement(rows: list[_Scored], judgement: _Judgement) -> None:
+    for row, probabilities in zip(rows, judgement, strict=True):
+        if row.case:
+            row.case.probabilities = probabilities
+
+
+def _measure(row: _Scored) -> None:
+    if row.case is None:
+        return
+    for name in METRICS:
+        try:
+            score = METRICS[name].compute(row.case)
+        except NotScoredError as error:
+            row.reasons.append(f"{name}: {error}")
+            continue
+        if score is not None:
+            row.scores[name] = score
+
+
+def _summary(
+    study: StudyConfig, spec: MetricSpec, scores: Sequence[Score | None], units: Sequence[str]
+) -> dict[str, float | None]:
+    """Column and interval of one metric; null where no utterance has a value."""
+    kept = [(s, unit) for s, unit in zip(scores, units, strict=True) if s is not None]
+    columns: dict[str, float | None] = dict.fromkeys(
+        (spec.name, f"{spec.name}_low", f"{spec.name}_high")
+    )
+    if not kept:
+        return columns
+    values = np.array([s.value for s, _ in kept])
+    weights = np.array([s.weight for s, _ in kept])
+    columns[spec.name] = float(spec.summarise(values, weights))
+    evaluation = study.evaluation
+    found = interval(
+        spec.summarise,
+        values,
+        weights,
+        [unit for _, unit in kept],
+        evaluation.bootstrap_samples,
+        evaluation.confidence,
+        evaluation.seed,
+    )
+    if found:
+        columns[f"{spec.name}_low"], columns[f"{spec.name}_high"] = found
+    return columns
+
+
+def _of_recordings(spec: MetricSpec, cell: Cell, items: list[Item], of: Recordings) -> float | None:
+    """The same shift in the recordings of these utterances, from the speakers' neutral recordings."""
+    scores = []
+    for item in items:
+        speech = of.speech(item.utterance_id)
+        if speech is None:
+            continue
+        case = Case(
+            speech,
+            item.speaker,
+            cell.emotion,
+            neutral=of.neutral(item.speaker),
+            level_comparable=of.level_comparable(item.corpus),
+        )
+        try:
+            scores.append(spec.compute(case))
+        except NotScoredError as error:
+            log.warning("recording %s: %s: %s", item.utterance_id, spec.name, error)
+    kept = [score for score in scores if score is not None]
+    if not kept:
+        return None
+    return float(
+        spec.summarise(np.array([s.value for s in kept]), np.array([s.weight for s in kept]))
+    )
+
+
+def _judgement(
+    study: StudyConfig, cell: Cell, judgement: _Judgement, units: Sequence[str]
+) -> dict[str, Any]:
+    """A judge's entry in metrics.json."""
+    kept = [(p, unit) for p, unit in zip(judgement, units, strict=True) if p is not None]
+    emotions = list(kept[0][0]) if kept else ["neutral", *study.emotions]
+    heard = [max(p, key=lambda emotion: p[emotion]) for p, _ in kept]
+    hits: list[Score | None] = [Score(float(emotion == cell.emotion)) for emotion in heard]
+    scores = _summary(study, METRICS["emotion_accuracy"], hits, [unit for _, unit in kept])
+    return {
+        "accuracy": scores["emotion_accuracy"],
+        "low": scores["emotion_accuracy_low"],
+        "high": scores["emotion_accuracy_high"],
+        "n": len(kept),
+        "predictions": {emotion: heard.count(emotion) for emotion in emotions},
+        "mean_probability": {
+            emotion: float(np.mean([p[emotion] for p, _ in kept])) if kept else None
+            for emotion in emotions
+        },
+    }
+
+
+def _table(rows: list[_Scored]) -> str:
+    """utterances.csv; empty cells where something was not measured."""
+    buffer = text_io.StringIO()
+    writer = csv.DictWriter(buffer, UTTERANCE_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        entry: dict[str, Any] = {
+            "utterance_id": row.item.utterance_id,
+            "speaker": row.item.speaker,
+            "sentence": row.item.sentence,
+            "reason": "; ".join(row.reasons),
+        }
+        if row.case:
+            p, prosody = row.case.probabilities, row.case.spoken.prosody
+            if p:
+                entry["predicted_emotion"] = max(p, key=lambda emotion: p[emotion])
+                entry["probability_target"] = p.get(row.case.emotion)
+            entry["hypothesis"] = " ".join(row.case.hypothesis or [])
+            for name in ("f0_mean_hz", "f0_range_st", "rate_phones_per_s", "energy_db"):
+                entry[name] = getattr(prosody, name)
+            for name, score in row.scores.items():
+                if name in UTTERANCE_COLUMNS:
+                    entry[name] = score.value
+        writer.writerow(entry)
+    return buffer.getvalue()
+
+
+def _provenance(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
+    from eele import provenance
+
+    folder = paths.cell(cell)
+    provenance.write(
+        folder / "provenance.json",
+        study,
+        stage="score_cell",
+        inputs=[folder / "speech" / "speech.csv", paths.manifest, paths.features / "index.csv"],
+        extra={
+            "cell": cell.as_dict(),
+            "metrics": {
+                name: {
+                    "label": METRICS[name].label,
+                    "unit": METRICS[name].unit,
+                    "direction": METRICS[name].direction,
+                }
+                for name in METRICS
+            },
+        },
+    )
