@@ -327,7 +327,7 @@ def test_interrupted_cleaning_goes_on_to_the_same_files(
     monkeypatch: pytest.MonkeyPatch,
     calls: int,
 ) -> None:
-    root, config, paths = levels
+    _, config, paths = levels
     folder = both(config, paths)
     wanted = contents(folder)
     other = StudyPaths.of("again", tmp_path / "results")
@@ -415,7 +415,7 @@ def test_full_disk_is_one_clear_error(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(DataError, match="No space left on device.*free some disk space"):
+    with pytest.raises(DataError, match=r"No space left on device.*free some disk space"):
         clean(config, paths, "box")
     assert not (paths.corpus("box") / "clean").exists()
 

@@ -95,7 +95,7 @@ def _fetch(dataset: Dataset, folder: Path, ask: str) -> Path:
     import requests
 
     folder.mkdir(parents=True, exist_ok=True)
-    logging.getLogger("pooch").setLevel(logging.WARNING)
+    pooch.get_logger().setLevel("WARNING")
     _LOG.info("downloading %s", dataset.url)
     try:
         return Path(
