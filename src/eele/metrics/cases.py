@@ -54,7 +54,8 @@ class Recordings:
             raise DataError(f"{paths.manifest} is missing; run the rule assemble_manifest first")
         manifest = pd.read_csv(paths.manifest, dtype=str, keep_default_na=False)
         self.manifest: dict[str, dict[str, Any]] = {
-            row["utterance_id"]: row for row in manifest.to_dict("records")
+            str(row["utterance_id"]): {str(key): value for key, value in row.items()}
+            for row in manifest.to_dict("records")
         }
         self._comparable: dict[str, bool] = {}
 
@@ -97,7 +98,7 @@ class Recordings:
         return self._comparable[corpus]
 
 
-def test_items(study: StudyConfig, paths: StudyPaths, cell: Cell, of: Recordings) -> list[Item]:
+def cell_items(study: StudyConfig, paths: StudyPaths, cell: Cell, of: Recordings) -> list[Item]:
     """Every test utterance the cell has to speak, in fixed order, with its sound or the reason it has none.
 
     Raises DataError when speech.csv is missing, damaged or names utterances the study does not test.
@@ -145,7 +146,7 @@ def neutral_counterparts(
     plain = replace(cell, method="none", scheme=NOT_APPLICABLE, rank=0, seed=NOT_APPLICABLE)
     return {
         item.utterance_id: item.speech.prosody
-        for item in test_items(study, paths, plain, of)
+        for item in cell_items(study, paths, plain, of)
         if item.speech
     }
 

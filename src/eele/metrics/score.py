@@ -18,7 +18,7 @@ from eele.errors import DataError
 from eele.metrics import METRICS
 from eele.metrics.base import Case, MetricSpec, NotScoredError, Score
 from eele.metrics.bootstrap import interval, units_of
-from eele.metrics.cases import Item, Recordings, neutral_counterparts, test_items
+from eele.metrics.cases import Item, Recordings, cell_items, neutral_counterparts
 from eele.metrics.speaker_similarity import study_space
 from eele.paths import StudyPaths
 
@@ -63,7 +63,7 @@ def score_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
     speech, the features, a judge or the recogniser is missing.
     """
     of = Recordings(study, paths)
-    items = test_items(study, paths, cell, of)
+    items = cell_items(study, paths, cell, of)
     if not items:
         raise DataError(
             f"no test utterance of emotion '{cell.emotion}'; see manifest.csv and alignment/alignment.csv"
