@@ -21,7 +21,7 @@ from eele.reporting.columns import (
     TRAINING_COLUMNS,
     WHOLE_NUMBERS,
 )
-from eele.vocabulary import BASELINES, NOT_APPLICABLE, SCHEMES
+from eele.vocabulary import NOT_APPLICABLE, SCHEMES
 
 UTTERANCE_COLUMNS = ("utterance_id", "speaker", "sentence", "predicted_emotion")
 
@@ -235,6 +235,11 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def is_baseline(system: System) -> bool:
-    """Whether the system has no weights of its own."""
-    return system.method in BASELINES
+def plain_system(results: Results, method: str) -> System | None:
+    """The system of a method without schemes (a baseline or `full`); None where it is not swept."""
+    return next((system for system in results.systems if system.method == method), None)
+
+
+def score_of(results: Results, system: System | None, column: str = "emotion_accuracy") -> float:
+    """Mean score of `system`; NaN where there is no such system."""
+    return results.mean(system, column) if system else float("nan")

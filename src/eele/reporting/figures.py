@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from eele.config.models import StudyConfig
 from eele.paths import StudyPaths
 from eele.reporting import style
 from eele.reporting.bootstrap import Bootstrap
-from eele.reporting.collect import Results, System, load_results
-from eele.reporting.columns import SHIFTS
+from eele.reporting.collect import Results, System, load_results, plain_system
 from eele.reporting.examples import write_examples
+from eele.reporting.figures_detail import draw_confusion, draw_curves, draw_shifts
 from eele.reporting.tables import caption, shown_systems
-from eele.vocabulary import EMOTIONS, NOT_APPLICABLE
+from eele.vocabulary import NOT_APPLICABLE
 
 
 @dataclass(frozen=True)
@@ -65,9 +64,9 @@ def write_figures(study: StudyConfig, paths: StudyPaths) -> None:
             _heat_map,
             _rank_curve,
             _cost,
-            _confusion,
-            _shifts,
-            _curves,
+            draw_confusion,
+            draw_shifts,
+            draw_curves,
         ):
             draw(plt, results, bootstrap, paths.figures)
         write_examples(plt, results)
@@ -122,15 +121,11 @@ def _heat_map(plt: Any, results: Results, _: Bootstrap, folder: Path) -> None:
     style.save(figure, folder, "scheme_by_emotion")
 
 
-def _plain(results: Results, method: str) -> System | None:
-    return next((s for s in results.systems if s.method == method), None)
-
-
 def _references(axes: Any, results: Results, methods: dict[str, str]) -> None:
     """Dashed lines at baselines, labels kept apart by moving the lower ones down."""
     lines = []
     for method, label in methods.items():
-        system = _plain(results, method)
+        system = plain_system(results, method)
         value = results.mean(system, "emotion_accuracy") if system else float("nan")
         if np.isfinite(value):
             lines.append((value, label))
@@ -236,7 +231,7 @@ def _cost(plt: Any, results: Results, bootstrap: Bootstrap, folder: Path) -> Non
                 put(system, style.BEST, "o", 4.5, f"r{system.rank}")
     for system in results.compared_schemes:
         put(system, style.BEST, "o", 7.5, system.scheme)
-    full = _plain(results, "full")
+    full = plain_system(results, "full")
     if full:
         put(full, style.FULL, "s", 7.5, "full")
     axes.set_xscale("log")
@@ -252,11 +247,13 @@ def _label_points(figure: Any, axes: Any, points: list[tuple[float, float, str, 
     axes.set_ylim(-0.03, 1.03)
     figure.canvas.draw()
     taken = [axes.transData.transform((x, y)) for x, y, _, _ in points]
-    places = [(9, 0), (0, 10), (0, -10), (-9, 0), (8, 8), (8, -8), (-8, 8), (-8, -8)]
+    around = [(9, 0), (0, 10), (0, -10), (-9, 0), (8, 8), (8, -8), (-8, 8), (-8, -8)]
     scale = figure.dpi / 72
     names: list[np.ndarray] = []
     for (x, y, label, colour), own in zip(points, list(taken), strict=True):
         width = 3 + 2.5 * len(label)
+        # Ranks lie on a line: above it a name is not struck through.
+        places = [(0, 10), *around] if label.startswith("r") else around
 
         def crowding(place: tuple[int, int], own: np.ndarray = own, width: float = width) -> float:
             spot = own + np.array(place) * scale * (1 + 0.04 * width)
@@ -279,188 +276,3 @@ def _label_points(figure: Any, axes: Any, points: list[tuple[float, float, str, 
             fontweight="bold",
             zorder=5,
         )
-
-
-def confusion(results: Results, system: System) -> pd.DataFrame:
-    """Share of utterances: index = emotion asked for, columns = emotion recognised."""
-    rows = results.utterances
-    chosen = (
-        (rows["method"] == system.method)
-        & (rows["scheme"] == system.scheme)
-        & (rows["rank"] == system.rank)
-        & rows["predicted_emotion"].notna()
-    )
-    counts = pd.crosstab(rows[chosen]["emotion"], rows[chosen]["predicted_emotion"])
-    known = [e for e in EMOTIONS if e in {"neutral", *results.study.emotions}]
-    columns = [e for e in EMOTIONS if e in known or e in counts.columns]
-    counts = counts.reindex(index=[e for e in known if e in counts.index], columns=columns).fillna(
-        0
-    )
-    return counts.div(counts.sum(axis=1), axis=0)
-
-
-def confusion_systems(results: Results) -> list[System]:
-    """Whose confusions are shown: recording, neutral model, full, best scheme."""
-    chosen = [_plain(results, m) for m in ("recording", "none", "full")] + [results.best_scheme()]
-    return [system for system in chosen if system is not None]
-
-
-def _confusion(plt: Any, results: Results, _: Bootstrap, folder: Path) -> None:
-    systems = confusion_systems(results)
-    n = 1 + len(results.study.emotions)
-    columns = 2 if n > 4 else min(4, len(systems))
-    rows = -(-len(systems) // columns)
-    figure, grid = plt.subplots(
-        rows,
-        columns,
-        figsize=(style.PAGE_WIDTH, rows * (style.PAGE_WIDTH / columns * 0.72 + 0.5)),
-        squeeze=False,
-        layout="constrained",
-    )
-    for axes in grid.flat[len(systems) :]:
-        axes.axis("off")
-    for axes, system in zip(grid.flat, systems, strict=False):
-        table = confusion(results, system)
-        axes.imshow(table.to_numpy(), cmap=style.HEAT, vmin=0, vmax=1.15, aspect="auto")
-        for i, j in np.ndindex(table.shape):
-            value = float(table.iloc[i, j])  # type: ignore[arg-type]
-            if value >= 0.005:
-                axes.text(
-                    j,
-                    i,
-                    f"{value:.2f}",
-                    ha="center",
-                    va="center",
-                    color=style.ink_on(value),
-                    fontsize=8,
-                )
-        axes.set_xticks(range(table.shape[1]), table.columns, rotation=35, ha="right")
-        axes.set_yticks(range(table.shape[0]), table.index)
-        axes.set_title(system.label)
-        for spine in axes.spines.values():
-            spine.set_visible(False)
-    style.save(figure, folder, "confusion")
-
-
-_SHIFT_WORDS = {
-    "f0_mean_shift_st": ("F0 mean", "semitones", 0.0),
-    "f0_range_shift_st": ("F0 range", "semitones", 0.0),
-    "rate_ratio": ("speaking rate", "ratio", 1.0),
-    "energy_shift_db": ("energy", "dB", 0.0),
-}
-
-
-def recording_shift(results: Results, shift: str, emotion: str) -> float:
-    """The recordings' own shift from neutral."""
-    recording = _plain(results, "recording")
-    if recording is not None:
-        value = results.mean(recording, shift, emotion)
-        if np.isfinite(value):
-            return value
-    rows = results.cells[results.cells["emotion"] == emotion]
-    return float(rows[f"recording_{shift}"].astype(float).mean())
-
-
-def _shifts(plt: Any, results: Results, _: Bootstrap, folder: Path) -> None:
-    emotions = list(results.study.emotions)
-    best, full = results.best_scheme(), _plain(results, "full")
-    figure, grid = plt.subplots(
-        1,
-        len(SHIFTS),
-        figsize=(style.PAGE_WIDTH, 1.1 + 0.32 * len(emotions)),
-        sharey=True,
-        layout="constrained",
-    )
-    y = np.arange(len(emotions))
-    handles: dict[str, Any] = {}
-    for axes, shift in zip(grid, SHIFTS, strict=True):
-        title, unit, rest = _SHIFT_WORDS[shift]
-        recorded = np.array([recording_shift(results, shift, e) for e in emotions])
-        axes.axvline(rest, color=style.RULE, linewidth=1.2, zorder=0)
-        series: list[tuple[str, np.ndarray, dict[str, Any]]] = [
-            (
-                "recording",
-                recorded,
-                {"marker": "o", "ms": 6.5, "mfc": "white", "mec": style.RECORDING, "mew": 1.4},
-            )
-        ]
-        if best:
-            values = np.array([results.mean(best, shift, e) for e in emotions])
-            for row in range(len(emotions)):
-                axes.plot(
-                    [recorded[row], values[row]], [row, row], color=style.RULE, lw=2, zorder=1
-                )
-            series.append(
-                (
-                    f"best scheme ({best.label})",
-                    values,
-                    {"marker": "o", "ms": 6.5, "color": style.BEST},
-                )
-            )
-        if full:
-            values = np.array([results.mean(full, shift, e) for e in emotions])
-            series.append((full.label, values, {"marker": "s", "ms": 4.5, "color": style.FULL}))
-        for name, values, look in series:
-            (handles[name],) = axes.plot(values, y, linestyle="none", zorder=3, **look)
-        axes.set_title(title)
-        axes.set_xlabel(unit)
-        axes.set_yticks(y, emotions)
-        axes.tick_params(axis="y", colors=style.INK)
-        axes.margins(x=0.15, y=0.12)
-        axes.spines["left"].set_visible(False)
-    grid[0].invert_yaxis()
-    figure.legend(
-        list(handles.values()),
-        list(handles),
-        loc="outside lower center",
-        ncols=3,
-        handletextpad=0.3,
-    )
-    style.save(figure, folder, "prosody_shifts")
-
-
-def _curves(plt: Any, results: Results, bootstrap: Bootstrap, folder: Path) -> None:
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(style.PAGE_WIDTH, 2.6), layout="constrained"
-    )
-    curves = _read_curves(results.paths.neutral / "curves.csv")
-    for split, colour in (("train", style.NEUTRAL), ("validation", style.BEST)):
-        rows = curves[curves["split"] == split]
-        if len(rows):
-            left.plot(rows["step"], rows["loss"], color=colour, label=split)
-    left.set_title("neutral model")
-    best = results.best_scheme()
-    if best is not None:
-        for colour, emotion in zip(style.CATEGORIES, results.study.emotions, strict=False):
-            for index, row in enumerate(results.of(best, emotion).to_dict("records")):
-                cell = Path(*(f"{axis}~{row[axis]}" for axis in _AXES))
-                curves = _read_curves(
-                    results.paths.root / "cells" / cell / "adapter" / "curves.csv"
-                )
-                rows = curves[curves["split"] == "validation"]
-                right.plot(
-                    rows["step"],
-                    rows["loss"],
-                    color=colour,
-                    marker="o",
-                    markersize=3,
-                    label=emotion if index == 0 else None,
-                )
-        right.set_title(f"adapters, {best.label}: validation")
-    for axes in (left, right):
-        axes.set_xlabel("step")
-        axes.set_ylabel("loss")
-        axes.grid(axis="y", color=style.RULE, linewidth=0.6)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend()
-    style.save(figure, folder, "training_curves")
-
-
-_AXES = ("backbone", "method", "scheme", "rank", "emotion", "seed")
-
-
-def _read_curves(file: Path) -> pd.DataFrame:
-    """step, split, loss; a run may leave none (early runs), which is an empty panel, not an error."""
-    if not file.is_file():
-        return pd.DataFrame(columns=["step", "split", "loss"])
-    return pd.read_csv(file)

@@ -135,7 +135,7 @@ def _emotion_extreme(
     finding = f"{word} is the {'easiest' if easiest else 'hardest'} emotion"
     systems = results.compared_schemes
     if emotion not in bootstrap.emotions:
-        return _not_tested(finding, SUMMARY_A, f"the study has no test speech of '{emotion}'")
+        return _not_tested(finding, SUMMARY_A, f"the study has no {emotion} test speech")
     others = [e for e in bootstrap.emotions if e != emotion]
     if not systems or not others:
         return _not_tested(finding, SUMMARY_A, "needs a scheme and a second emotion")

@@ -20,6 +20,7 @@ class TableCell:
     shade: str = ""  # background colour of a heat map
     ink: str = ""
     title: str = ""
+    note: str = ""  # a second, smaller line
 
 
 @dataclass(frozen=True)
@@ -52,22 +53,27 @@ def is_empty(value: Any) -> bool:
     return (isinstance(value, float) and math.isnan(value)) or value == ""
 
 
-def text(value: Any, kind: str = "", title: str = "") -> TableCell:
+def text(value: Any, kind: str = "", title: str = "", note: str = "") -> TableCell:
     """A text cell; it sorts by its lower-case text."""
     if is_empty(value):
         return TableCell("–", "", "empty")
-    return TableCell(str(value), str(value).lower(), kind, title=title)
+    return TableCell(str(value), str(value).lower(), kind, title=title, note=note)
 
 
 def number(
-    value: Any, digits: int = 2, kind: str = "", suffix: str = "", signed: bool = False
+    value: Any,
+    digits: int = 2,
+    kind: str = "",
+    suffix: str = "",
+    signed: bool = False,
+    note: str = "",
 ) -> TableCell:
     """A number cell; it sorts by the full number, not by the rounded text."""
     if is_empty(value):
         return TableCell("–", "", "empty num")
     shown = f"{float(value):{'+' if signed else ''},.{digits}f}"
     shown = shown.replace("-", "−").replace(",", "\u202f")
-    return TableCell(shown + suffix, repr(float(value)), f"num {kind}".strip())
+    return TableCell(shown + suffix, repr(float(value)), f"num {kind}".strip(), note=note)
 
 
 def percent(value: Any, digits: int = 1) -> TableCell:
@@ -77,6 +83,11 @@ def percent(value: Any, digits: int = 1) -> TableCell:
         if is_empty(value)
         else TableCell(f"{100 * float(value):.{digits}f} %", repr(float(value)), "num")
     )
+
+
+def shown(value: float, digits: int = 2) -> str:
+    """A number as text, a dash where unknown."""
+    return "–" if is_empty(value) else f"{value:.{digits}f}".replace("-", "−")
 
 
 def interval_text(low: Any, high: Any, digits: int = 2) -> str:

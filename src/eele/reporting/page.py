@@ -11,18 +11,20 @@ from typing import Any
 import pandas as pd
 
 import eele
-from eele.config.load import dump_study
 from eele.config.models import StudyConfig
 from eele.errors import DataError
-from eele.io import read_json, write_text
+from eele.io import write_text
 from eele.paths import StudyPaths
 from eele.reporting import quality
 from eele.reporting.bootstrap import Bootstrap
-from eele.reporting.collect import Results, System, load_results, read_table
+from eele.reporting.collect import Results, load_results, plain_system, read_table, score_of
 from eele.reporting.examples import example_clips, example_name
-from eele.reporting.figures import WORDS, recording_shift
+from eele.reporting.figures import WORDS
+from eele.reporting.figures_detail import recording_shift
 from eele.reporting.findings import FINDING_COLUMNS
-from eele.reporting.markup import duration_text, interval_text, is_empty
+from eele.reporting.markup import interval_text, is_empty, shown
+from eele.reporting.page_conditions import data_and_conditions
+from eele.reporting.page_listening import listening
 from eele.reporting.page_tables import (
     cells_table,
     confusion_tables,
@@ -32,7 +34,7 @@ from eele.reporting.page_tables import (
     rank_table,
     scheme_table,
 )
-from eele.reporting.players import Grid, listening_grid
+from eele.reporting.players import listening_grid
 from eele.reporting.tables import caption
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -61,8 +63,8 @@ def write_page(study: StudyConfig, paths: StudyPaths) -> None:
     page = environment.get_template("page.html.j2").render(
         **_head(results),
         **_results(results),
-        **_listening(results, grid),
-        **_data(results),
+        **listening(results, grid),
+        **data_and_conditions(results),
         css=Markup((_ASSETS / "page.css").read_text(encoding="utf-8")),
         js=Markup((_ASSETS / "page.js").read_text(encoding="utf-8")),
         speech_json=Markup(_script_json({"mime": grid.mime, "audio": grid.audio})),
@@ -77,18 +79,6 @@ def _script_json(value: Any) -> str:
 
 
 # Head
-
-
-def _plain(results: Results, method: str) -> System | None:
-    return next((s for s in results.systems if s.method == method), None)
-
-
-def _score(results: Results, system: System | None, column: str = "emotion_accuracy") -> float:
-    return results.mean(system, column) if system else float("nan")
-
-
-def _shown(value: float, digits: int = 2) -> str:
-    return "–" if is_empty(value) else f"{value:.{digits}f}"
 
 
 def _head(results: Results) -> dict[str, Any]:
@@ -119,12 +109,12 @@ def _lede(results: Results) -> str:
 
 def _key_figures(results: Results, bootstrap: Bootstrap) -> list[dict[str, str]]:
     best = results.best_scheme()
-    recording, none, full = (_plain(results, m) for m in ("recording", "none", "full"))
+    recording, none, full = (plain_system(results, m) for m in ("recording", "none", "full"))
     classes = 1 + len(results.study.emotions)
     figures = [
         {
             "label": "Judge on test recordings",
-            "value": _shown(_score(results, recording)),
+            "value": shown(score_of(results, recording)),
             "sub": f"share recognised; chance is 1 in {classes}",
         }
     ]
@@ -133,20 +123,22 @@ def _key_figures(results: Results, bootstrap: Bootstrap) -> list[dict[str, str]]
         words = caption(best.scheme, results.study)
         figures.append(
             {
-                "label": f"Best scheme: {best.scheme}" + (f", {words}" if words else ""),
-                "value": _shown(_score(results, best)),
-                "sub": f"{interval_text(low, high)} at {bootstrap.confidence:.0%}; rank {best.rank}".lstrip(),
+                "label": f"Best scheme, ({best.scheme})",
+                "value": shown(score_of(results, best)),
+                "sub": (f"{interval_text(low, high)}; " if interval_text(low, high) else "")
+                + (f"{words}, " if words else "")
+                + f"rank {best.rank}",
             }
         )
     figures.append(
         {
             "label": "Neutral model, no adapter",
-            "value": _shown(_score(results, none)),
+            "value": shown(score_of(results, none)),
             "sub": "share of its speech taken for the emotion",
         }
     )
     if best:
-        errors, base = (_score(results, s, "phone_error_rate") for s in (best, none))
+        errors, base = (score_of(results, s, "phone_error_rate") for s in (best, none))
         figures.append(
             {
                 "label": "Phone error rate",
@@ -162,7 +154,7 @@ def _key_figures(results: Results, bootstrap: Bootstrap) -> list[dict[str, str]]
             {
                 "label": "Weights trained",
                 "value": f"{share:.1%}".replace("%", " %"),
-                "sub": f"{weights:,.0f} of full fine-tuning’s".replace(",", "\u202f"),
+                "sub": f"of full fine-tuning’s; {weights:,.0f}".replace(",", "\u202f"),
             }
         )
     return figures
@@ -237,7 +229,7 @@ def _alt(results: Results, name: str) -> str:
     words = WORDS[name].caption
     if name == "rank_curve":
         values = [
-            f"scheme {s.scheme} rank {s.rank}: {_shown(_score(results, s))}"
+            f"scheme {s.scheme} rank {s.rank}: {shown(score_of(results, s))}"
             for group in results.ranked.values()
             for s in group
         ]
@@ -270,194 +262,3 @@ def _examples(results: Results) -> list[dict[str, Any]]:
         )
         found.append({**figure, "emotion": emotion})
     return found
-
-
-# Listening
-
-
-def _listening(results: Results, grid: Grid) -> dict[str, Any]:
-    columns = []
-    previous = ""
-    for system in grid.columns:
-        kind = (
-            "baseline"
-            if system not in results.placed
-            else ("scheme" if system in results.compared_schemes else "rank")
-        )
-        head, sub = {
-            "baseline": (system.label, ""),
-            "scheme": (system.scheme, caption(system.scheme, results.study)),
-            "rank": (f"{system.scheme}, r{system.rank}", f"rank {system.rank}"),
-        }[kind]
-        columns.append({"system": system, "head": head, "sub": sub, "group": kind != previous})
-        previous = kind
-    rows = []
-    for row in grid.rows:
-        cells = []
-        for column in columns:
-            system = column["system"]
-            clip = row.clips.get(system.key)
-            if clip is None:
-                cells.append({"key": "", "group": column["group"]})
-                continue
-            hit = clip.predicted == row.emotion
-            cells.append(
-                {
-                    "key": grid.key(row, system),
-                    "group": column["group"],
-                    "label": f"{system.label}: {row.text} ({row.speaker}, {row.emotion})",
-                    "hit": hit,
-                    "heard": f"{'✓' if hit else '✗'} {clip.predicted}"
-                    if clip.predicted
-                    else "not scored",
-                    "probability": "" if is_empty(clip.probability) else f"{clip.probability:.2f}",
-                }
-            )
-        rows.append(
-            {"emotion": row.emotion, "speaker": row.speaker, "text": row.text, "clips": cells}
-        )
-    rank = f"Schemes a to h at rank {results.common_rank}. " if results.common_rank else ""
-    seed = f", seed {results.study.seeds[0]}" if len(results.study.seeds) > 1 else ""
-    return {
-        "listen_columns": columns,
-        "listen_rows": rows,
-        "listen_speakers": sorted({row.speaker for row in grid.rows}),
-        "listening_note": (
-            f"{len(grid.rows)} of the study’s {grid.available} test utterances{seed}, taken in turn over "
-            "emotions and speakers, none picked by ear; the rest lies in cells/…/speech/. " + rank
-        ),
-    }
-
-
-# Data, conditions, limits
-
-
-def _data(results: Results) -> dict[str, Any]:
-    study, paths = results.study, results.paths
-    rejected, _ = quality.rejections(paths)
-    record = read_json(paths.provenance) if paths.provenance.is_file() else None
-    return {
-        "corpora": quality.corpus_table(paths),
-        "sources": quality.sources(study, paths),
-        "rejected": rejected,
-        "reports": _reports(results),
-        "conditions": _conditions(results, record),
-        "stages": quality.stage_table(paths),
-        "config": dump_study(study),
-        "provenance": json.dumps(record, indent=2, ensure_ascii=False) if record else "",
-        "limits": _limits(results),
-    }
-
-
-def _reports(results: Results) -> list[dict[str, Any]]:
-    study, paths = results.study, results.paths
-    recording = _plain(results, "recording")
-    blocks = [
-        {
-            "title": f"Alignment ({study.alignment.aligner})",
-            "note": "",
-            "facts": quality.facts(paths.alignment / "summary.json"),
-        },
-        {
-            "title": "Features",
-            "note": "",
-            "facts": [
-                (key, f"{value} × real time" if "real time" in key else value)
-                for key, value in quality.facts(
-                    paths.features / "statistics.json", skip=("speakers",)
-                )
-            ],
-        },
-    ]
-    for judge in study.evaluation.judges:
-        found = [
-            fact
-            for file in sorted(paths.judge(judge).glob("*.json"))
-            for fact in quality.facts(file, skip=("speakers",))
-        ]
-        blocks.append(
-            {
-                "title": f"Judge: {judge}",
-                "note": "Trained on recordings of the training sentences only.",
-                "facts": [
-                    ("accuracy on test recordings", _shown(_score(results, recording))),
-                    *found[:24],
-                ],
-            }
-        )
-    recogniser = paths.recogniser
-    blocks.append(
-        {
-            "title": "Phone recogniser",
-            "note": "Trained on recordings only; it never heard synthetic speech.",
-            "facts": [
-                (
-                    "phone error rate on test recordings",
-                    _shown(_score(results, recording, "phone_error_rate"), 3),
-                ),
-                *[
-                    fact
-                    for file in sorted(recogniser.glob("*.json"))
-                    for fact in quality.facts(file)
-                ][:24],
-            ],
-        }
-    )
-    training = quality.facts(paths.neutral / "training.json")
-    blocks.append({"title": "Neutral model", "note": "", "facts": training})
-    return blocks
-
-
-def _conditions(results: Results, record: Any) -> list[tuple[str, str]]:
-    study = results.study
-    found = [
-        ("backbone", study.backbone.name),
-        (
-            "sweep",
-            f"{len(results.cells)} cells: {', '.join(dict.fromkeys(results.cells['method']))}",
-        ),
-        ("seeds", ", ".join(map(str, study.seeds))),
-        ("sample rate", f"{study.audio.sample_rate_hz} Hz"),
-        ("vocoder", study.synthesis.vocoder.replace("_", " ")),
-    ]
-    seconds = results.cells["train_seconds"].sum()
-    if seconds:
-        found.append(("training of all cells", duration_text(float(seconds))))
-    if isinstance(record, dict):
-        found += [
-            (key.replace("_", " "), str(value))
-            for key, value in record.items()
-            if isinstance(value, str | int | float) and str(value)
-        ]
-    return found
-
-
-def _limits(results: Results) -> list[str]:
-    study = results.study
-    items = [
-        "Which modules a scheme holds is our reading of the paper’s figure captions; the paper’s own lists could not be read.",
-        "The judge is a recogniser, not a listener: its score on synthetic speech says what a classifier trained on recordings hears.",
-        "The best scheme is picked on the same test utterances it is scored on, which flatters it slightly.",
-    ]
-    if len(study.seeds) == 1:
-        items.append("One seed: the intervals cover sentences, not the spread between trainings.")
-    if not quality.energy_comparable(study, results.paths):
-        items.append("A corpus is normalised per file: its energy shifts are not comparable.")
-    if study.synthesis.vocoder == "griffin_lim":
-        items.append(
-            "Griffin-Lim rebuilds phase from the spectrogram alone: copy synthesis shows what it costs."
-        )
-    if any(corpus.adapter == "demo" for corpus in study.corpora):
-        items.append(
-            "The demo corpus is generated by rules, so emotions are stylised and easier to tell apart than in recordings of people."
-        )
-    counts = (
-        results.cells[results.cells["emotion"] != "neutral"].groupby("emotion")["n_total"].max()
-    )
-    sparse = [f"{emotion} ({int(n)})" for emotion, n in counts.items() if n < 10]
-    if sparse:
-        items.append(f"Few test utterances: {', '.join(sparse)}; read their figures with care.")
-    unscored = int((results.cells["n_total"] - results.cells["n_scored"]).sum())
-    if unscored:
-        items.append(f"{unscored} utterances could not be scored; they are counted in “scored”.")
-    return items

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from eele.reporting.collect import Results, System
-from eele.reporting.figures import confusion, confusion_systems
+from eele.reporting.figures_detail import confusion, confusion_systems
 from eele.reporting.markup import (
     Heading,
     HtmlTable,
@@ -33,13 +33,7 @@ def _system(row: pd.Series) -> System:
 
 
 def _accuracy_cells(row: pd.Series, name: str) -> list[TableCell]:
-    spread = interval_text(row[f"{name}_low"], row[f"{name}_high"])
-    return [
-        number(row[name]),
-        TableCell(
-            spread or "–", "" if not spread else repr(float(row[f"{name}_low"])), "num range"
-        ),
-    ]
+    return [number(row[name], note=interval_text(row[f"{name}_low"], row[f"{name}_high"]))]
 
 
 def _scored(row: pd.Series) -> TableCell:
@@ -52,14 +46,10 @@ def scheme_table(results: Results, table: pd.DataFrame) -> HtmlTable:
     rows = []
     for _, row in table.iterrows():
         adapted = row["scheme"] != "-"
-        name = f"{row['scheme']}  {row['caption']}" if adapted else _METHOD_WORDS[row["method"]]
+        name = f"({row['scheme']}) {row['caption']}" if adapted else _METHOD_WORDS[row["method"]]
         rows.append(
             [
-                TableCell(
-                    name, name.lower(), "" if adapted else "baseline", title=str(row["sites"] or "")
-                ),
-                text(row["sites"]),
-                number(row["trainable_parameters"], 0),
+                text(name, note="" if is_empty(row["sites"]) else words(str(row["sites"]))),
                 *(heat(row[e]) for e in emotions),
                 heat(row["mean"]),
                 TableCell(
@@ -67,16 +57,16 @@ def scheme_table(results: Results, table: pd.DataFrame) -> HtmlTable:
                     "" if is_empty(row["mean_low"]) else repr(float(row["mean_low"])),
                     "num range",
                 ),
+                number(row["trainable_parameters"], 0),
                 _scored(row),
             ]
         )
     headings = [
         Heading("scheme"),
-        Heading("sites (our reading)"),
-        Heading("weights trained", True),
         *(Heading(e, True) for e in emotions),
         Heading("mean", True),
         Heading("interval of the mean", True),
+        Heading("weights trained", True),
         Heading("scored", True, "utterances scored of those there are"),
     ]
     rank = f", schemes at rank {results.common_rank}" if results.common_rank else ""
@@ -148,20 +138,22 @@ def methods_table(table: pd.DataFrame) -> HtmlTable:
         )
     headings = [
         Heading("method"),
-        Heading("emotion accuracy ↑", True),
-        Heading("interval", True),
-        Heading("phone errors ↓", True),
-        Heading("MCD, dB ↓", True, "mel-cepstral distortion to the recording"),
-        Heading("log-F0 RMSE ↓", True),
-        Heading("log-F0 correlation ↑", True),
-        Heading("same speaker ↑", True, "speaker similarity to the recordings"),
+        Heading("emotion accuracy", True),
+        Heading("phone errors", True),
+        Heading("MCD, dB", True, "mel-cepstral distortion to the recording"),
+        Heading("log-F0 RMSE", True),
+        Heading("log-F0 correlation", True),
+        Heading("same speaker", True, "speaker similarity to the recordings"),
         Heading("weights trained", True),
         Heading("share of full", True),
         Heading("training a cell", True),
         Heading("scored", True),
     ]
     return HtmlTable(
-        "methods", "Means over emotions and seeds; arrows say which way is better", headings, rows
+        "methods",
+        "Means over emotions and seeds. Higher is better for emotion accuracy, log-F0 correlation and same speaker, lower for the other scores",
+        headings,
+        rows,
     )
 
 
@@ -170,34 +162,34 @@ def findings_html(table: pd.DataFrame) -> HtmlTable:
     rows = []
     for _, row in table.iterrows():
         verdict = str(row["agrees"])
+        share = str(row["measure"]).startswith("share")
         rows.append(
             [
-                text(row["finding"], "long"),
+                text(row["finding"], note=str(row["source"])),
                 TableCell(verdict, verdict, "badge-cell " + verdict.replace(" ", "-")),
-                number(row["ours"], 3, signed=True),
-                TableCell(
-                    interval_text(row["interval_low"], row["interval_high"], 3) or "–",
-                    "" if is_empty(row["interval_low"]) else repr(float(row["interval_low"])),
-                    "num range",
+                number(
+                    row["ours"],
+                    3,
+                    signed=not share,
+                    note=interval_text(row["interval_low"], row["interval_high"], 3),
                 ),
-                text(row["measure"], "long"),
-                text(row["detail"], "long"),
-                text(row["conditions"], "long"),
-                text(row["source"], "long"),
+                text(row["measure"], note="" if is_empty(row["detail"]) else str(row["detail"])),
+                text(row["conditions"], "small"),
             ]
         )
     headings = [
         Heading("outcome in the paper"),
         Heading("agrees"),
         Heading("ours", True),
-        Heading("interval", True),
         Heading("what ours measures"),
-        Heading("in figures"),
         Heading("conditions"),
-        Heading("source"),
     ]
     return HtmlTable(
-        "findings", "Each known outcome of the paper, held against ours", headings, rows
+        "findings",
+        "Each known outcome of the paper, held against ours",
+        headings,
+        rows,
+        kind="prose",
     )
 
 
@@ -249,6 +241,11 @@ def cells_table(results: Results) -> HtmlTable:
     return HtmlTable("cells", "Every cell of the sweep", headings, rows, tags)
 
 
+def _share(value: float) -> TableCell:
+    """A share in a confusion matrix; nothing heard there stays quiet."""
+    return TableCell("0", "0.0", "num heat none") if value < 0.005 else heat(value)
+
+
 def confusion_tables(results: Results) -> list[HtmlTable]:
     """Confusions of the recordings, the neutral model, full fine-tuning and the best scheme."""
     tables = []
@@ -258,7 +255,7 @@ def confusion_tables(results: Results) -> list[HtmlTable]:
             continue
         headings = [Heading("asked for"), *(Heading(str(e), True) for e in table.columns)]
         rows = [
-            [text(emotion), *(heat(value) for value in values)]
+            [text(emotion), *(_share(value) for value in values)]
             for emotion, values in zip(table.index, table.to_numpy(), strict=True)
         ]
         tables.append(
@@ -285,7 +282,7 @@ def failures(results: Results) -> HtmlTable | None:
     counts = lost.groupby(["method", "reason"]).size()
     found = [
         [text(words(str(reason))), text(method), number(count, 0)]
-        for (method, reason), count in counts.items()  # type: ignore[misc]
+        for method, reason, count in counts.reset_index(name="count").itertuples(index=False)
     ]
     return HtmlTable(
         "failures",

@@ -67,7 +67,9 @@ def listening_grid(results: Results, budget: int = AUDIO_BUDGET) -> Grid:
     No sentence is picked by how it sounds: they come in the order of their numbers.
     """
     columns = listening_columns(results)
-    queues = {e: _ordered(_rows(results, columns, e)) for e in results.study.emotions}
+    queues: dict[str, list[Row]] = {
+        str(e): _ordered(_rows(results, columns, e)) for e in results.study.emotions
+    }
     available = sum(len(queue) for queue in queues.values())
     mime = "audio/mpeg" if results.study.audio.sample_rate_hz in _MP3_RATES else "audio/flac"
     audio: dict[str, str] = {}

@@ -117,7 +117,9 @@ def rejections(paths: StudyPaths) -> tuple[HtmlTable, int]:
         counts = united.fillna("").groupby(["corpus", "stage", "reason"]).size()
         rows = [
             [text(reason), text(corpus), text(words(str(stage))), number(count, 0)]
-            for (corpus, stage, reason), count in counts.items()  # type: ignore[misc]
+            for corpus, stage, reason, count in counts.reset_index(name="count").itertuples(
+                index=False
+            )
         ]
     headings = [Heading("reason"), Heading("corpus"), Heading("stage"), Heading("utterances", True)]
     return HtmlTable("rejected", "Recordings set aside, by reason", headings, rows), len(united)
@@ -155,35 +157,18 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def stage_table(paths: StudyPaths) -> HtmlTable:
-    """Wall time and peak memory per stage, from Snakemake's benchmark files."""
-    stages: dict[str, list[pd.DataFrame]] = {}
-    for file in sorted(paths.benchmarks.rglob("*.tsv")) if paths.benchmarks.is_dir() else []:
-        stage = file.relative_to(paths.benchmarks).parts[0].removesuffix(".tsv")
-        stages.setdefault(stage, []).append(pd.read_csv(file, sep="\t", na_values=["-", "NA"]))
-    rows = []
-    for stage, runs in stages.items():
-        united = pd.concat(runs, ignore_index=True)
-        total, peak = (
-            float(united["s"].sum()),
-            pd.to_numeric(united["max_rss"], errors="coerce").max(),
-        )
-        rows.append(
-            (
-                total,
-                [
-                    text(words(stage)),
-                    number(len(united), 0),
-                    TableCell(duration_text(total), repr(total), "num"),
-                    TableCell(
-                        duration_text(float(united["s"].max())),
-                        repr(float(united["s"].max())),
-                        "num",
-                    ),
-                    number(peak, 0, suffix=" MB"),
-                ],
-            )
-        )
+def stage_table(costs: dict[str, dict[str, float]]) -> HtmlTable:
+    """Wall time and peak memory per stage; `costs` as `eele.provenance.stage_costs` gives them."""
+    rows = [
+        [
+            text(words(stage)),
+            number(cost["jobs"], 0),
+            _seconds(cost["wall_s"]),
+            _seconds(cost["longest_wall_s"]),
+            number(cost.get("peak_memory_mb"), 0, suffix=" MB"),
+        ]
+        for stage, cost in sorted(costs.items(), key=lambda entry: -entry[1]["wall_s"])
+    ]
     headings = [
         Heading("stage"),
         Heading("jobs", True),
@@ -191,5 +176,8 @@ def stage_table(paths: StudyPaths) -> HtmlTable:
         Heading("longest job", True),
         Heading("peak memory", True),
     ]
-    ordered = [row for _, row in sorted(rows, key=lambda entry: -entry[0])]
-    return HtmlTable("stages", "Wall time and peak memory per stage", headings, ordered)
+    return HtmlTable("stages", "Wall time and peak memory per stage", headings, rows)
+
+
+def _seconds(value: float) -> TableCell:
+    return TableCell(duration_text(value), repr(float(value)), "num")

@@ -1,0 +1,162 @@
+"""Data and quality, conditions and limits: the sections that say what the figures rest on."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from eele import provenance
+from eele.cells import sweep
+from eele.config.load import dump_study
+from eele.io import read_json
+from eele.reporting import quality
+from eele.reporting.bootstrap import Bootstrap
+from eele.reporting.collect import Results, plain_system, score_of
+from eele.reporting.markup import duration_text, shown
+
+
+def data_and_conditions(results: Results) -> dict[str, Any]:
+    study, paths = results.study, results.paths
+    rejected, _ = quality.rejections(paths)
+    record = provenance.collect(study, paths)
+    return {
+        "corpora": quality.corpus_table(paths),
+        "sources": quality.sources(study, paths),
+        "rejected": rejected,
+        "reports": _reports(results),
+        "conditions": _conditions(results, record),
+        "stages": quality.stage_table(record["stages"]),
+        "config": dump_study(study),
+        "provenance": json.dumps(record, indent=2, ensure_ascii=False),
+        "limits": _limits(results),
+    }
+
+
+def _reports(results: Results) -> list[dict[str, Any]]:
+    study, paths = results.study, results.paths
+    recording = plain_system(results, "recording")
+    blocks = [
+        {
+            "title": f"Alignment ({study.alignment.aligner})",
+            "note": "",
+            "facts": quality.facts(paths.alignment / "summary.json"),
+        },
+        {
+            "title": "Features",
+            "note": "",
+            "facts": [
+                (key, f"{value} × real time" if "real time" in key else value)
+                for key, value in quality.facts(
+                    paths.features / "statistics.json", skip=("speakers",)
+                )
+            ],
+        },
+    ]
+    for judge in study.evaluation.judges:
+        found = [
+            fact
+            for file in sorted(paths.judge(judge).glob("*.json"))
+            for fact in quality.facts(file, skip=("speakers",))
+        ]
+        blocks.append(
+            {
+                "title": f"Judge: {judge}",
+                "note": "Trained on recordings of the training sentences only.",
+                "facts": [
+                    ("accuracy on test recordings", shown(score_of(results, recording))),
+                    *found[:24],
+                ],
+            }
+        )
+    recogniser = paths.recogniser
+    blocks.append(
+        {
+            "title": "Phone recogniser",
+            "note": "Trained on recordings only; it never heard synthetic speech.",
+            "facts": [
+                (
+                    "phone error rate on test recordings",
+                    shown(score_of(results, recording, "phone_error_rate"), 3),
+                ),
+                *[
+                    fact
+                    for file in sorted(recogniser.glob("*.json"))
+                    for fact in quality.facts(file)
+                ][:24],
+            ],
+        }
+    )
+    training = quality.facts(paths.neutral / "training.json")
+    blocks.append({"title": "Neutral model", "note": "", "facts": training})
+    return blocks
+
+
+def _conditions(results: Results, record: dict[str, Any]) -> list[tuple[str, str]]:
+    study, code = results.study, record["code"]
+    state = {True: ", with uncommitted changes", False: "", None: ""}[code.get("dirty")]
+    seeds = record["seeds"]
+    packages = [f"{name} {version}" for name, version in record["packages"].items() if version]
+    seconds = float(results.cells["train_seconds"].sum())
+    found = [
+        ("backbone", f"{study.backbone.name}, vocoder {study.synthesis.vocoder.replace('_', ' ')}"),
+        ("sweep", f"{len(results.cells)} cells: {_methods(results)}"),
+        ("seeds", "; ".join(f"{name} {_listed(value)}" for name, value in seeds.items())),
+        ("intervals", Bootstrap(results).conditions()),
+        ("sample rate", f"{study.audio.sample_rate_hz} Hz"),
+        ("device", f"{_device(results, record)}, {record['device']['precision']}"),
+        ("training of all cells", duration_text(seconds) if seconds else ""),
+        ("eele", f"{code.get('version')}, commit {code.get('commit') or 'unknown'}{state}"),
+        ("system", f"Python {record['python']}, {record['platform']}"),
+        ("packages", ", ".join(packages)),
+        ("config hash", str(record["config_sha256"])),
+        ("page written", str(record["written_at"])),
+    ]
+    return [(key, value) for key, value in found if value]
+
+
+def _methods(results: Results) -> str:
+    return ", ".join(method.replace("_", " ") for method in dict.fromkeys(results.cells["method"]))
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _device(results: Results, record: dict[str, Any]) -> str:
+    """The device a cell was scored on: the page itself needs none."""
+    for cell in sweep(results.study):
+        file = results.paths.cell(cell) / "provenance.json"
+        if file.is_file():
+            return str(read_json(file).get("device", {}).get("used", record["device"]["used"]))
+    return str(record["device"]["used"])
+
+
+def _limits(results: Results) -> list[str]:
+    study = results.study
+    items = [
+        "Which modules a scheme holds is our reading of the paper’s figure captions; the paper’s own lists could not be read.",
+        "The judge is a recogniser, not a listener: its score on synthetic speech says what a classifier trained on recordings hears.",
+        "The best scheme is picked on the same test utterances it is scored on, which flatters it slightly.",
+    ]
+    if len(study.seeds) == 1:
+        items.append("One seed: the intervals cover sentences, not the spread between trainings.")
+    if not quality.energy_comparable(study, results.paths):
+        items.append("A corpus is normalised per file: its energy shifts are not comparable.")
+    if study.synthesis.vocoder == "griffin_lim":
+        items.append(
+            "Griffin-Lim rebuilds phase from the spectrogram alone: copy synthesis shows what it costs."
+        )
+    if any(corpus.adapter == "demo" for corpus in study.corpora):
+        items.append(
+            "The demo corpus is generated by rules, so emotions are stylised and easier to tell apart than in recordings of people."
+        )
+    counts = (
+        results.cells[results.cells["emotion"] != "neutral"].groupby("emotion")["n_total"].max()
+    )
+    sparse = [f"{emotion} ({int(n)})" for emotion, n in counts.items() if n < 10]
+    if sparse:
+        items.append(f"Few test utterances: {', '.join(sparse)}; read their figures with care.")
+    unscored = int((results.cells["n_total"] - results.cells["n_scored"]).sum())
+    if unscored:
+        items.append(f"{unscored} utterances could not be scored; they are counted in “scored”.")
+    return items

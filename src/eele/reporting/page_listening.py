@@ -1,0 +1,64 @@
+"""The listening section of the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eele.reporting.collect import Results
+from eele.reporting.markup import is_empty
+from eele.reporting.players import Grid
+from eele.reporting.tables import caption
+
+
+def listening(results: Results, grid: Grid) -> dict[str, Any]:
+    columns: list[dict[str, Any]] = []
+    previous = ""
+    for system in grid.columns:
+        kind = (
+            "baseline"
+            if system not in results.placed
+            else ("scheme" if system in results.compared_schemes else "rank")
+        )
+        head, sub = {
+            "baseline": (system.label, ""),
+            "scheme": (system.scheme, caption(system.scheme, results.study)),
+            "rank": (f"{system.scheme}, r{system.rank}", f"rank {system.rank}"),
+        }[kind]
+        columns.append({"system": system, "head": head, "sub": sub, "group": kind != previous})
+        previous = kind
+    rows = []
+    for row in grid.rows:
+        cells = []
+        for column in columns:
+            system = column["system"]
+            clip = row.clips.get(system.key)
+            if clip is None:
+                cells.append({"key": "", "group": column["group"]})
+                continue
+            hit = clip.predicted == row.emotion
+            cells.append(
+                {
+                    "key": grid.key(row, system),
+                    "group": column["group"],
+                    "label": f"{system.label}: {row.text} ({row.speaker}, {row.emotion})",
+                    "hit": hit,
+                    "heard": f"{'✓' if hit else '✗'} {clip.predicted}"
+                    if clip.predicted
+                    else "not scored",
+                    "probability": "" if is_empty(clip.probability) else f"{clip.probability:.2f}",
+                }
+            )
+        rows.append(
+            {"emotion": row.emotion, "speaker": row.speaker, "text": row.text, "clips": cells}
+        )
+    rank = f"Schemes a to h at rank {results.common_rank}. " if results.common_rank else ""
+    seed = f", seed {results.study.seeds[0]}" if len(results.study.seeds) > 1 else ""
+    return {
+        "listen_columns": columns,
+        "listen_rows": rows,
+        "listen_speakers": sorted({row.speaker for row in grid.rows}),
+        "listening_note": (
+            f"{len(grid.rows)} of the study’s {grid.available} test utterances{seed}, taken in turn over "
+            "emotions and speakers, none picked by ear; the rest lies in cells/…/speech/. " + rank
+        ),
+    }
