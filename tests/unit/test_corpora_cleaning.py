@@ -33,6 +33,10 @@ def summary(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "summary.json").read_text())
 
 
+def source(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "source.json").read_text())
+
+
 def sound_of(paths: StudyPaths, clean_row: dict[str, str]) -> tuple[np.ndarray, int]:
     return soundfile.read(paths.root / clean_row["path"], dtype="float32")
 
@@ -302,10 +306,10 @@ def test_peak_normalised_files_are_noticed(tmp_path: Path) -> None:
         rows.append(row(f"u{index}"))
     metadata(root, rows)
     config, paths = study(root, tmp_path)
-    assert summary(both(config, paths))["energy_comparable"] is False
+    assert source(both(config, paths))["energy_comparable"] is False
     for index in range(12):
         write(root / "audio" / f"u{index}.wav", speechlike(rms=0.02 * (1 + index), seed=index))
-    assert summary(both(config, paths))["energy_comparable"] is True
+    assert source(both(config, paths))["energy_comparable"] is True
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -370,7 +374,7 @@ def test_finished_speakers_are_reused_unless_settings_or_files_changed(
     def interrupted(config: StudyConfig) -> list[str]:
         examined.clear()
         with monkeypatch.context() as patch:
-            patch.setattr(cleaning, "_summary", stop)
+            patch.setattr(cleaning, "summarise", stop)
             with pytest.raises(Killed):
                 clean(config, paths, "box")
         return list(examined)
@@ -432,14 +436,14 @@ def test_source_says_where_the_corpus_comes_from(
 ) -> None:
     root, config, paths = levels
     collect(config, paths, "box")
-    source = json.loads((paths.corpus("box") / "source.json").read_text())
+    facts = source(paths.corpus("box"))
     for key in ("adapter", "name", "version", "licence", "url", "citation", "notes"):
-        assert isinstance(source[key], str)
-    assert source["energy_comparable"] is True
-    first = source["sha256"]
+        assert isinstance(facts[key], str)
+    assert facts["energy_comparable"] is True
+    first = facts["sha256"]
     write(root / "audio" / "anna_happy.wav", speechlike(seed=55))
     collect(config, paths, "box")
-    again = json.loads((paths.corpus("box") / "source.json").read_text())["sha256"]
+    again = source(paths.corpus("box"))["sha256"]
     assert len(first) == len(again) == 64 and first != again
 
 

@@ -113,7 +113,8 @@ def test_emodb_energy_is_not_comparable(tmp_path: Path, adapter: str, speaker: s
     root = recordings("emodb_emotion_de")
     _, paths, rows = run(tmp_path, adapter, root, ["happy", "disgusted"], speakers=[speaker])
     assert len(rows) == 49
-    assert summary(paths)["energy_comparable"] is False
+    source = json.loads((paths.corpus("c") / "source.json").read_text())
+    assert source["energy_comparable"] is False
     report = json.loads((paths.root / "splits.json").read_text())
     assert 1 <= len(report["test_sentences"]) <= 2
     # A single recording in this emotion: it stays in training, and the report says so.

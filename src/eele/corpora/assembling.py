@@ -7,10 +7,11 @@ from collections import Counter
 from typing import Any
 
 from eele.config.models import StudyConfig
-from eele.corpora.cleaning import CLEAN_COLUMNS, REJECTED_COLUMNS
+from eele.corpora.cleaning import CLEAN_COLUMNS
 from eele.corpora.sentences import sentence_key
 from eele.corpora.splits import Splits, Spoken, draw_splits, number_sentences
 from eele.corpora.tables import read_table, write_table
+from eele.corpora.verdict import REJECTED_COLUMNS
 from eele.errors import ConfigError, DataError
 from eele.io import write_json
 from eele.paths import StudyPaths

@@ -6,7 +6,7 @@ import logging
 import math
 import shutil
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from eele.config.models import StudyConfig
-from eele.corpora.base import NOT_FAULTS
 from eele.corpora.collecting import (
     LISTING_COLUMNS,
     MANIFEST_COLUMNS,
     read_manifest,
-    source_energy_comparable,
 )
 from eele.corpora.recording import Examined, Limits, Task, Writing, examine, write_clean
 from eele.corpora.sound import level_dbfs
 from eele.corpora.tables import read_table, write_table
+from eele.corpora.verdict import REJECTED_COLUMNS, refuse_too_many, summarise
 from eele.errors import DataError
 from eele.io import hash_json, read_json, sha256, write_json
 from eele.paths import StudyPaths
@@ -33,14 +32,11 @@ from eele.paths import StudyPaths
 _LOG = logging.getLogger(__name__)
 
 CLEAN_COLUMNS = (*MANIFEST_COLUMNS[:-1], "duration_s", "leading_cut_s", "gain_db", "sha256")
-REJECTED_COLUMNS = ("utterance_id", "corpus", "speaker", "stage", "reason", "detail")
 
 #: Changing what cleaning does must change this: unfinished work of another version is discarded.
 _VERSION = 1
 #: No sample is louder than this after levelling (dBFS).
 _PEAK_LIMIT_DBFS = -0.1
-#: Peaks that differ by less than this between files (standard deviation) were set per file.
-_SAME_PEAK_DB = 1.0
 
 Row = dict[str, str]
 T = TypeVar("T")
@@ -90,13 +86,15 @@ def clean_corpus(study: StudyConfig, paths: StudyPaths, corpus_id: str, jobs: in
                     f"corpus {corpus_id}: cleaning cannot write below {work} ({error}); free some "
                     "disk space and run again: finished speakers are kept"
                 ) from error
-            speakers[name] = speaker
+            speakers[prefixed(corpus_id, name)] = speaker
             counts = len(speaker.accepted), len(speaker.rejected)
             _LOG.info("%s: %s: %d accepted, %d rejected", corpus_id, name, *counts)
-    rejected = [*listing, *(row for name in sorted(speakers) for row in speakers[name].rejected)]
-    accepted = [row for name in sorted(speakers) for row in speakers[name].accepted]
-    summary = _summary(accepted, rejected, speakers, source_energy_comparable(folder))
-    _refuse_too_many(study, folder, corpus_id, summary, rejected)
+    rejected = [*listing, *(row for speaker in speakers.values() for row in speaker.rejected)]
+    accepted = [row for speaker in speakers.values() for row in speaker.accepted]
+    summary = summarise(
+        accepted, rejected, {name: s.level for name, s in speakers.items() if s.level}
+    )
+    refuse_too_many(study, folder, corpus_id, summary, rejected)
 
     final = folder / "clean"
     (work / "clean").mkdir(exist_ok=True)
@@ -256,7 +254,6 @@ def _clean_speaker(
                     "sha256": digest,
                     "source_s": result.source_s,
                     "cut_s": result.leading_cut_s + result.trailing_cut_s,
-                    "source_peak_dbfs": 20 * math.log10(result.source_peak),
                 }
             )
     write_json(
@@ -340,59 +337,3 @@ def _level(results: list[tuple[Row, Examined]], study: StudyConfig) -> dict[str,
         "limited": largest < wanted,
         "limited_by_db": round(max(0.0, wanted - largest), 2),
     }
-
-
-def _summary(
-    accepted: list[dict[str, Any]],
-    rejected: list[dict[str, str]],
-    speakers: dict[str, Speaker],
-    declared_comparable: bool,
-) -> dict[str, Any]:
-    n_accepted = len(accepted)
-    faults = [row for row in rejected if row["reason"] not in NOT_FAULTS]
-    n_judged = n_accepted + len(faults)
-    peaks = [row["source_peak_dbfs"] for row in accepted]
-    mean_peak = sum(peaks) / max(1, len(peaks))
-    spread = math.sqrt(sum((p - mean_peak) ** 2 for p in peaks) / max(1, len(peaks)))
-    return {
-        "n_total": n_accepted + len(rejected),
-        "n_accepted": n_accepted,
-        "n_rejected": len(rejected),
-        "n_faults": len(faults),
-        "rejected_share": round(len(faults) / n_judged, 6) if n_judged else 1.0,
-        "by_reason": dict(sorted(Counter(row["reason"] for row in rejected).items())),
-        "source_s": round(sum(row["source_s"] for row in accepted), 3),
-        "duration_s": round(sum(row["duration_s"] for row in accepted), 3),
-        "mean_cut_s": round(sum(row["cut_s"] for row in accepted) / max(1, n_accepted), 4),
-        "peak_spread_db": round(spread, 2),
-        "energy_comparable": declared_comparable and (n_accepted < 10 or spread >= _SAME_PEAK_DB),
-        "speakers": {
-            prefixed_name: level
-            for speaker in speakers.values()
-            if (level := speaker.level)
-            for prefixed_name in [speaker.accepted[0]["speaker"]]
-        },
-    }
-
-
-def _refuse_too_many(
-    study: StudyConfig,
-    folder: Path,
-    corpus_id: str,
-    summary: dict[str, Any],
-    rejected: list[dict[str, str]],
-) -> None:
-    limit = study.cleaning.max_rejected_share
-    if summary["n_accepted"] and summary["rejected_share"] <= limit:
-        return
-    # Not rejected.csv: a workflow removes the declared outputs of a stage that failed.
-    report = folder / "rejected_too_many.csv"
-    write_table(report, REJECTED_COLUMNS, rejected)
-    top = sorted(summary["by_reason"].items(), key=lambda item: (-item[1], item[0]))[:3]
-    n_judged = summary["n_accepted"] + summary["n_faults"]
-    raise DataError(
-        f"corpus {corpus_id}: {summary['n_faults']} of {n_judged} utterances rejected "
-        f"({summary['rejected_share']:.1%}; limit cleaning.max_rejected_share {limit:.1%}): "
-        f"{', '.join(f'{reason} {count}' for reason, count in top) or 'no utterances'}. Every one is "
-        f"listed in {report}; mend the corpus, or raise the limit"
-    )

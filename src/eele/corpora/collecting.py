@@ -13,7 +13,7 @@ from eele.corpora.base import Adapter, Listing, Utterance, filter_listing, safe_
 from eele.corpora.sentences import sentence_key
 from eele.corpora.tables import read_table, write_table
 from eele.errors import ConfigError, DataError
-from eele.io import read_json, sha256, write_json
+from eele.io import sha256, write_json
 from eele.paths import StudyPaths
 from eele.vocabulary import EMOTIONS
 
@@ -92,11 +92,6 @@ def read_manifest(path: Path) -> list[dict[str, str]]:
     return [row for _, row in read_table(path, MANIFEST_COLUMNS)]
 
 
-def source_energy_comparable(folder: Path) -> bool:
-    """Whether the adapter says that levels can be compared between recordings."""
-    return bool(read_json(folder / "source.json")["energy_comparable"])
-
-
 def _checked(listing: Listing) -> Listing:
     """The listing with rows set aside that no corpus may hold; adapters need not repeat this."""
     checked = Listing(rejected=list(listing.rejected))
@@ -143,7 +138,17 @@ def _sha256(path: Path) -> str:
 def _source(
     adapter: Adapter, corpus: CorpusConfig, root: Path, listing: Listing, digests: Iterable[str]
 ) -> dict[str, object]:
-    """What the page and the provenance say about the corpus."""
+    """What the page and the provenance say about the corpus.
+
+    `energy_comparable` is what the adapter knows and what the files show: copies of a corpus whose
+    files were normalised one by one tell nothing about energy, whatever the adapter.
+    """
+    from eele.corpora.recording import peaks_set_per_file
+
+    normalised = peaks_set_per_file([row.path for row in listing.rows])
+    notes = [adapter.notes] if adapter.notes else []
+    if normalised and adapter.energy_comparable:
+        notes.append("the files' peaks are all alike: normalised per file, energy not comparable")
     whole = hashlib.sha256()
     for row, digest in zip(listing.rows, digests, strict=True):
         line = (row.utterance_id, row.speaker, row.language, row.emotion, row.text, digest)
@@ -155,8 +160,8 @@ def _source(
         "licence": adapter.licence,
         "url": adapter.url,
         "citation": adapter.citation,
-        "energy_comparable": adapter.energy_comparable,
-        "notes": adapter.notes,
+        "energy_comparable": adapter.energy_comparable and not normalised,
+        "notes": "; ".join(notes),
         "root": str(root),
         "languages": sorted({row.language for row in listing.rows}),
         "n_listed": len(listing.rows),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from eele.corpora import sound
 #: Recordings this much longer than the limit are refused unread: memory stays small.
 _UNREAD_EXTRA_S = 60.0
 _SILENT_DBFS = -65.0
+#: Peaks that spread less than this (standard deviation) over this many files were set per file.
+_SAME_PEAK_DB = 1.0
+_PEAKS_NEEDED = 10
+_PEAK_SAMPLE = 100
 
 
 class UnusableError(Exception):
@@ -62,7 +67,6 @@ class Examined:
     power_sum: float = 0.0
     frames: int = 0
     peak: float = 0.0
-    source_peak: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,6 @@ def _judge(channels: np.ndarray, rate_hz: int, task: Task) -> Examined:
     if not np.isfinite(channels).all():
         raise UnusableError("not_finite", "holds NaN or infinite samples")
     source_s = channels.shape[1] / rate_hz
-    source_peak = float(np.abs(channels).max())
     mono = channels.mean(axis=0, dtype=np.float32)
     mono -= np.float32(mono.mean(dtype=np.float64))  # a constant offset is no sound
     level = sound.loud_level(sound.frame_levels(mono, rate_hz))
@@ -154,7 +157,6 @@ def _judge(channels: np.ndarray, rate_hz: int, task: Task) -> Examined:
         power_sum=power_sum,
         frames=frames,
         peak=float(np.abs(cut).max()),
-        source_peak=source_peak,
     )
 
 
@@ -169,3 +171,22 @@ def write_clean(writing: Writing) -> str:
     writing.target.write_bytes(buffer.getvalue())
     writing.spool.unlink()
     return hashlib.sha256(buffer.getvalue()).hexdigest()
+
+
+def peaks_set_per_file(paths: Sequence[Path]) -> bool:
+    """Whether recordings were normalised one by one: their peaks are all but equal.
+
+    Looks at up to 100 of them, evenly spread; unreadable ones are left to `examine`. Fewer than ten
+    prove nothing.
+    """
+    step = max(1, len(paths) // _PEAK_SAMPLE)
+    peaks = []
+    for path in paths[::step][:_PEAK_SAMPLE]:
+        try:
+            samples, _ = soundfile.read(path, dtype="float32")
+        except (soundfile.SoundFileError, OSError, ValueError):
+            continue
+        peak = float(np.abs(samples).max(initial=0.0))
+        if np.isfinite(peak) and peak > 0:
+            peaks.append(20 * np.log10(peak))
+    return len(peaks) >= _PEAKS_NEEDED and float(np.std(peaks)) < _SAME_PEAK_DB
