@@ -79,16 +79,14 @@ def _attempt(
         return error.exit_code, str(error)
     except (KeyboardInterrupt, Interrupted):
         return 130, "interrupted; start the same command again to continue"
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return 1, (
-                f"no space left on the disk while writing {error.filename or 'a file'}; "
-                "free some and start the same command again"
-            )
-        return 1, _unexpected(error, options.log)
     except MemoryError:
         return 1, _out_of_memory()
     except Exception as error:
+        if _disk_full(error):
+            return 1, (
+                f"no space left on the disk while writing {getattr(error, 'filename', None) or 'a file'}"
+                "; free some and start the same command again"
+            )
         if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
             logging.getLogger("eele").error("raised here", exc_info=True)
             return 1, _out_of_memory()
@@ -100,6 +98,12 @@ def _unexpected(error: Exception, log: Path | None) -> str:
     logging.getLogger("eele").error("unexpected error", exc_info=True)
     where = "the traceback is in the log" if log else "the traceback is above"
     return f"failed unexpectedly ({type(error).__name__}: {error}); {where}"
+
+
+def _disk_full(error: Exception) -> bool:
+    """Whether the disk is full; libraries that write by themselves say so in words only."""
+    number = getattr(error, "errno", None)
+    return number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error)
 
 
 def _out_of_memory() -> str:

@@ -1,0 +1,102 @@
+"""The sweep: which cells a study has, their paths and the way back."""
+
+import pytest
+
+from eele.cells import AXES, Cell, check_cell, sweep
+from eele.config import StudyConfig, check_study
+from eele.errors import ConfigError
+
+LORA = Cell("fastspeech2", "lora", "g", 8, "happy", "1")
+
+
+def test_the_default_sweep():
+    cells = sweep(StudyConfig())
+    assert len(cells) == len(set(cells))
+    per_method = {
+        method: sum(cell.method == method for cell in cells)
+        for method in ("none", "recording", "copy_synthesis", "lora", "full")
+    }
+    # Baselines: neutral and two emotions; lora: 8 schemes at rank 8 and 5 ranks at g, one shared.
+    assert per_method == {"none": 3, "recording": 3, "copy_synthesis": 3, "lora": 24, "full": 2}
+
+
+def test_seeds_multiply_trained_cells_only():
+    study = StudyConfig()
+    once, thrice = sweep(study), sweep(check_study({"seeds": [1, 2, 3]}))
+    trained = sum(cell.trained for cell in once)
+    assert len(thrice) == len(once) + 2 * trained
+
+
+def test_a_rank_more_adds_cells_and_moves_none():
+    block = {"method": "lora", "schemes": ["g"], "ranks": [2]}
+    before = sweep(check_study({"sweep": [block]}))
+    after = sweep(check_study({"sweep": [{**block, "ranks": [2, 4]}]}))
+    assert set(before) < set(after)
+    assert {cell.rank for cell in set(after) - set(before)} == {4}
+
+
+@pytest.mark.parametrize("cell", sweep(StudyConfig()), ids=lambda cell: str(cell.path))
+def test_a_path_leads_back_to_its_cell(cell):
+    assert Cell.parse(f"results/demo/cells/{cell.path}/metrics.json") == cell
+    assert check_cell(cell, StudyConfig()) is cell
+
+
+def test_the_path_is_the_contract():
+    assert LORA.path.as_posix() == (
+        "backbone~fastspeech2/method~lora/scheme~g/rank~8/emotion~happy/seed~1"
+    )
+    assert tuple(LORA.as_dict()) == AXES
+
+
+def test_sites_of_schemes():
+    study = check_study({"schemes": {"mine": ["decoder"]}})
+    assert LORA.sites(study) == ("duration", "variance", "decoder")
+    assert Cell("fastspeech2", "lora", "mine", 2, "happy", "1").sites(study) == ("decoder",)
+    assert Cell("fastspeech2", "full", "-", 0, "happy", "1").sites(study) == ()
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("metrics.json", "backbone, method, scheme, rank, emotion, seed missing"),
+        (str(LORA.path).replace("rank~8", "rank~big"), "not a whole number"),
+        (str(LORA.path).replace("/seed~1", ""), "seed missing"),
+    ],
+)
+def test_paths_that_name_no_cell(text, said):
+    with pytest.raises(ConfigError, match=said):
+        Cell.parse(text)
+
+
+def test_a_cell_outside_the_sweep_may_be_asked_for():
+    cell = Cell("fastspeech2", "lora", "a", 64, "happy", "7")
+    assert cell not in sweep(StudyConfig())
+    assert check_cell(cell, StudyConfig()) is cell
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"rank": 0}, "rank 0 is not allowed"),
+        ({"rank": -2}, "rank -2"),
+        ({"scheme": "z"}, "scheme 'z'.*a, b, c, d, e, f, g, h"),
+        ({"scheme": "-"}, "scheme '-'"),
+        ({"emotion": "angryy"}, "emotion 'angryy'.*happy, sad"),
+        ({"emotion": "neutral"}, "emotion 'neutral'"),
+        ({"emotion": "bored"}, "emotion 'bored'"),
+        ({"method": "lara"}, "method 'lara'.*lora, full, none"),
+        ({"backbone": "vits9"}, "backbone 'vits9'.*fastspeech2"),
+        ({"seed": "one"}, "seed 'one'"),
+        ({"seed": "-1"}, "seed '-1'"),
+        ({"seed": "01"}, "seed '01'"),
+        ({"method": "full"}, "scheme 'g'.*-"),
+        ({"method": "full", "scheme": "-"}, "rank '8'.*0"),
+        ({"method": "none", "scheme": "-", "rank": 0}, "seed '1'.*-"),
+        ({"method": "recording", "scheme": "-", "rank": 0, "seed": "-"}, "backbone 'fastspeech2'"),
+    ],
+    ids=str,
+)
+def test_impossible_cells_are_refused_by_axis_and_value(changes, said):
+    cell = Cell(**{**LORA.as_dict(), **changes})
+    with pytest.raises(ConfigError, match=said):
+        check_cell(cell, StudyConfig())

@@ -1,0 +1,75 @@
+"""What runs again when something changed: the right things, and nothing else."""
+
+import pytest
+
+TABLES = {"make_tables": 1, "make_figures": 1, "make_page": 1}
+LORA = "{method: lora, schemes: [b, g], ranks: [%s]}"
+CELLS = 9  # 3 trained, and none, recording, copy_synthesis in neutral and happy
+
+
+def test_nothing_runs_when_nothing_changed(finished):
+    answer = finished()
+    assert "Nothing to be done" in answer.text
+    assert answer.jobs == {}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "runtime={threads: 2, pretrain_threads: 1, device: cuda, log_every: 3}",
+        "runtime={precision: bf16-mixed}",
+        "data_root=/another/disk",
+    ],
+)
+def test_nothing_runs_when_what_changed_identifies_no_result(finished, change):
+    assert "Nothing to be done" in finished("--config", change).text
+
+
+CHANGES = {
+    "a rank more": (
+        f"sweep=[{LORA % '2, 4'},{{method: full}}]",
+        {"train_cell": 2, "synthesise_cell": 2, "score_cell": 2, **TABLES},
+    ),
+    "a rank less": ("sweep=[{method: full},{method: lora, schemes: [b], ranks: [2]}]", TABLES),
+    "a seed more": (
+        "seeds=[1, 2]",
+        {"train_cell": 3, "synthesise_cell": 3, "score_cell": 3, **TABLES},
+    ),
+    "adaptation.steps": (
+        "adaptation={steps: 11}",
+        {"train_cell": 3, "synthesise_cell": 3, "score_cell": 3, **TABLES},
+    ),
+    "pretraining.steps": (
+        "pretraining={steps: 41}",
+        # the baselines recording and copy_synthesis owe nothing to the neutral model
+        {"pretrain": 1, "train_cell": 3, "synthesise_cell": 5, "score_cell": 5, **TABLES},
+    ),
+    "recogniser.steps": (
+        "evaluation={recogniser: {steps: 31}}",
+        {"train_recogniser": 1, "score_cell": CELLS, **TABLES},
+    ),
+    "free texts": (
+        "synthesis={texts: [Good morning.]}",
+        {"synthesise_cell": CELLS, "score_cell": CELLS, **TABLES},
+    ),
+    "title": ("title=Another", TABLES),
+}
+
+
+@pytest.mark.parametrize("change, jobs", CHANGES.values(), ids=CHANGES)
+def test_a_change_reruns_what_depends_on_it(finished, change, jobs):
+    assert finished("--config", change).jobs == jobs
+
+
+def test_a_changed_alignment_reruns_all_that_hears_it(finished):
+    jobs = finished("--config", "alignment={gmm: {beam: 11}}").jobs
+    assert jobs["align"] == jobs["pretrain"] == jobs["train_judge"] == 1
+    assert jobs["train_cell"] == 3
+    assert not {"collect_corpus", "clean_corpus", "assemble_manifest", "build_lexicon"} & set(jobs)
+
+
+def test_one_cell_forced_reruns_that_cell(finished):
+    cell = "backbone~fastspeech2/method~full/scheme~-/rank~0/emotion~happy/seed~1"
+    adapter = f"results/smoke/cells/{cell}/adapter/adapter.json"
+    jobs = finished("--forcerun", adapter, "results/smoke/report/index.html").jobs
+    assert jobs == {"train_cell": 1, "synthesise_cell": 1, "score_cell": 1, **TABLES}
