@@ -13,6 +13,8 @@ from eele.errors import DataError
 #: No more of the emotional sentences than this are held out, however many the config asks for.
 MAX_TEST_SHARE = 0.25
 MAX_VALIDATION_SHARE = 0.15
+#: From this many sentences on there is one for validation, whatever the share.
+_VALIDATION_FROM = 5
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,12 @@ def draw_splits(
     splits = Splits(n_emotional_sentences=n)
     n_test = _scaled("test_sentences", config.test_sentences, n, MAX_TEST_SHARE, 1, splits)
     n_validation = _scaled(
-        "validation_sentences", config.validation_sentences, n, MAX_VALIDATION_SHARE, 0, splits
+        "validation_sentences",
+        config.validation_sentences,
+        n,
+        MAX_VALIDATION_SHARE,
+        int(n >= _VALIDATION_FROM),
+        splits,
     )
     left = dict.fromkeys(candidates)
     for wanted, drawn, name in (
@@ -103,8 +110,8 @@ def _scaled(key: str, wanted: int, n: int, share: float, least: int, splits: Spl
     if wanted <= allowed:
         return wanted
     splits.notes.append(
-        f"splits.{key} {wanted} is more than {share:.0%} of the {n} sentences spoken emotionally: "
-        f"{allowed} held out"
+        f"splits.{key} {wanted} is too much for {n} sentences spoken emotionally (limit "
+        f"{share:.0%}): {allowed} held out"
     )
     return allowed
 
