@@ -129,7 +129,7 @@ def _measures(voice_index: int, emotion: str) -> np.ndarray:
     import parselmouth
 
     found = []
-    for number, text in enumerate(sentences()[0][:6]):
+    for number, text in enumerate(sentences()[0][:4]):
         voice = VOICES[voice_index]
         samples, rate_hz, phones = speak(voice, f"test{number}{emotion}", text, emotion)
         start, end = phones[0][2], phones[-1][1]

@@ -1,9 +1,7 @@
 """espeak-ng, from the library that the pip package `espeakng_loader` carries: phones and speech.
 
-The library keeps its voice and its parameters in process-wide globals and is not thread-safe. It is
-therefore loaded once, at the first call (never at import), every call sets voice and parameters, and a
-lock keeps calls apart. Phones are a pure function of the arguments; samples are not quite: the phase of
-the flutter runs on from call to call, so equal bytes need an equal sequence of calls in a new process.
+Phones are a pure function of the arguments; samples are not quite: the phase of the flutter runs on from
+call to call, so equal bytes need an equal sequence of calls in a new process.
 
 Phones are IPA as espeak-ng writes them, without stress marks: diphthongs and affricates are one
 phone (`aɪ`, `tʃ`), the length mark and diacritics stay on their phone (`ɑː`, `n̩`).
@@ -14,14 +12,26 @@ from __future__ import annotations
 import ctypes
 import difflib
 import re
-import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eele.errors import ConfigError, DataError, MissingToolError
+from eele.errors import ConfigError, DataError
+from eele.text.espeak_library import (
+    CHARS_UTF8,
+    IPA_MODE,
+    PITCH,
+    RANGE,
+    RATE,
+    SEPARATOR,
+    VOLUME,
+    WORD_GAP,
+    Library,
+    load_library,
+    lock,
+)
 
 #: Codes that corpora use and espeak-ng calls otherwise.
 ALIASES = {
@@ -40,127 +50,22 @@ ALIASES = {
     "pol": "pl",
 }
 
-# Constants of espeak-ng's speak_lib.h.
-_OUTPUT_SYNCHRONOUS = 2
-_PHONEME_EVENTS, _PHONEME_IPA, _DONT_EXIT = 0x0001, 0x0002, 0x8000
-_CHARS_UTF8 = 1
-_EVENT_END, _EVENT_PHONEME = 0, 7
-_RATE, _VOLUME, _PITCH, _RANGE, _WORD_GAP = 1, 2, 3, 4, 7
-_IPA_MODE, _SEPARATOR = 0x02, "_"
-
 _FLAG = re.compile(r"\([a-z]{2,3}(?:-[a-z0-9-]+)?\)")
 # Stress marks, zero-width joiners, and espeak's word-link and hyphen marks carry no phone.
 _MARKS = str.maketrans("", "", "ˈˌ\u200d\u200c\u0361-‿|")
 
 
-class _EventId(ctypes.Union):
-    _fields_ = (
-        ("number", ctypes.c_int),
-        ("name", ctypes.c_char_p),
-        ("string", ctypes.c_ubyte * 8),
-    )
-
-
-class _Event(ctypes.Structure):
-    _fields_ = (
-        ("type", ctypes.c_int),
-        ("unique_identifier", ctypes.c_uint),
-        ("text_position", ctypes.c_int),
-        ("length", ctypes.c_int),
-        ("audio_position", ctypes.c_int),
-        ("sample", ctypes.c_int),
-        ("user_data", ctypes.c_void_p),
-        ("id", _EventId),
-    )
-
-
-class _Voice(ctypes.Structure):
-    _fields_ = (
-        ("name", ctypes.c_char_p),
-        ("languages", ctypes.c_char_p),
-        ("identifier", ctypes.c_char_p),
-        ("gender", ctypes.c_ubyte),
-        ("age", ctypes.c_ubyte),
-        ("variant", ctypes.c_ubyte),
-        ("xx1", ctypes.c_ubyte),
-        ("score", ctypes.c_int),
-        ("spare", ctypes.c_void_p),
-    )
-
-
-_Callback = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
-)
-
-
-class _Library:
-    """The loaded library with its sample rate and its collecting callback."""
-
-    def __init__(self) -> None:
-        try:
-            import espeakng_loader
-
-            self.lib = ctypes.CDLL(espeakng_loader.get_library_path())
-            self.data = Path(espeakng_loader.get_data_path())
-        except (ImportError, OSError, RuntimeError) as error:
-            raise MissingToolError(
-                f"espeak-ng cannot be loaded ({error}); install the package espeakng-loader "
-                "(pip install espeakng-loader) or set lexicon.source: dictionary"
-            ) from error
-        options = _PHONEME_EVENTS | _PHONEME_IPA | _DONT_EXIT
-        self.rate_hz: int = self.lib.espeak_Initialize(
-            _OUTPUT_SYNCHRONOUS, 0, str(self.data).encode(), options
-        )
-        if self.rate_hz <= 0:
-            raise MissingToolError(
-                f"espeak-ng found no voices in {self.data}; install the package espeakng-loader again"
-            )
-        self.lib.espeak_TextToPhonemes.restype = ctypes.c_char_p
-        self.lib.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_Voice))
-        self.lib.espeak_Info.restype = ctypes.c_char_p
-        self.audio: list[bytes] = []
-        self.events: list[tuple[str, int]] = []
-        # The library keeps the pointer: the callback object must live as long as the library.
-        self._callback = _Callback(self._collect)
-        self.lib.espeak_SetSynthCallback(self._callback)
-
-    def _collect(self, wave: Any, count: int, events: Any) -> int:
-        index = 0
-        while events[index].type != _EVENT_END:
-            event = events[index]
-            if event.type == _EVENT_PHONEME:
-                raw = bytes(event.id.string).split(b"\0", 1)[0]
-                self.events.append((raw.decode("utf-8", "ignore"), event.sample))
-            index += 1
-        if wave and count > 0:
-            self.audio.append(ctypes.string_at(wave, count * 2))
-        return 0
-
-
-_lock = threading.RLock()
-
-
-@lru_cache(maxsize=1)
-def _load() -> _Library:
-    return _Library()
-
-
-def _library() -> _Library:
-    with _lock:
-        return _load()
-
-
 def version() -> str:
     """Version of the loaded espeak-ng, for provenance."""
-    return str(_library().lib.espeak_Info(None).decode())
+    return str(load_library().lib.espeak_Info(None).decode())
 
 
 @lru_cache(maxsize=1)
 def _voices() -> dict[str, str]:
     """Language code -> identifier of its voice file; `en-gb`, for one, is no name but lies in gmw/en."""
-    library = _library()
+    library = load_library()
     found: dict[str, str] = {}
-    with _lock:
+    with lock:
         voices = library.lib.espeak_ListVoices(None)
         index = 0
         while voices[index]:
@@ -187,7 +92,7 @@ def _has_dictionary(voice: Path, code: str) -> bool:
 @lru_cache(maxsize=1)
 def variants() -> tuple[str, ...]:
     """Names of the voice variants, for `language+variant`, sorted."""
-    folder = _library().data / "voices" / "!v"
+    folder = load_library().data / "voices" / "!v"
     return tuple(sorted(file.name for file in folder.iterdir()))
 
 
@@ -219,7 +124,7 @@ def resolve_language(language: str) -> str:
     )
 
 
-def _set_voice(library: _Library, voice: str) -> None:
+def _set_voice(library: Library, voice: str) -> None:
     language, _, variant = voice.partition("+")
     name = _voices()[resolve_language(language)] + (f"+{variant}" if variant else "")
     if variant and variant not in variants():
@@ -243,19 +148,19 @@ def phonemize(text: str, language: str) -> list[list[str]]:
     need not equal the written words. Marks of a switch to another language, `(en)`, are removed; the
     phones of the foreign word stay.
     """
-    library = _library()
+    library = load_library()
     buffer = ctypes.create_string_buffer(text.encode("utf-8"))
     pointer = ctypes.c_void_p(ctypes.addressof(buffer))
-    mode = _IPA_MODE | (ord(_SEPARATOR) << 8)
+    mode = IPA_MODE | (ord(SEPARATOR) << 8)
     clauses = []
-    with _lock:
+    with lock:
         _set_voice(library, resolve_language(language))
         while pointer.value:
-            clause = library.lib.espeak_TextToPhonemes(ctypes.byref(pointer), _CHARS_UTF8, mode)
+            clause = library.lib.espeak_TextToPhonemes(ctypes.byref(pointer), CHARS_UTF8, mode)
             clauses.append((clause or b"").decode("utf-8"))
     groups = []
     for word in _FLAG.sub("", " ".join(clauses)).split():
-        phones = [clean_phone(symbol) for symbol in word.split(_SEPARATOR)]
+        phones = [clean_phone(symbol) for symbol in word.split(SEPARATOR)]
         if phones := [phone for phone in phones if phone]:
             groups.append(phones)
     return groups
@@ -333,20 +238,20 @@ def synthesise(
     for key, (value, low, high) in limits.items():
         if not low <= value <= high:
             raise ConfigError(f"espeak-ng {key} {value} is outside {low}..{high}")
-    library = _library()
+    library = load_library()
     encoded = text.encode("utf-8") + b"\0"
-    with _lock:
+    with lock:
         _set_voice(library, voice)
         for parameter, setting in (
-            (_RATE, rate_wpm),
-            (_PITCH, pitch),
-            (_RANGE, pitch_range),
-            (_VOLUME, volume),
-            (_WORD_GAP, word_gap),
+            (RATE, rate_wpm),
+            (PITCH, pitch),
+            (RANGE, pitch_range),
+            (VOLUME, volume),
+            (WORD_GAP, word_gap),
         ):
             library.lib.espeak_SetParameter(parameter, int(setting), 0)
         library.audio, library.events = [], []
-        status = library.lib.espeak_Synth(encoded, len(encoded), 0, 1, 0, _CHARS_UTF8, None, None)
+        status = library.lib.espeak_Synth(encoded, len(encoded), 0, 1, 0, CHARS_UTF8, None, None)
         library.lib.espeak_Synchronize()
         samples = np.frombuffer(b"".join(library.audio), dtype=np.int16)
         events = list(library.events)

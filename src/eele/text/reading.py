@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from eele.text import espeak
 from eele.text.normalise import words
-
-_VOWELS = frozenset("aeiouyæøœɐɑɒɔəɚɛɜɝɨɪɯɤʉʊʌʏᵻɵɘɞɶ")
 
 
 def read(text: str, language: str) -> list[tuple[str, tuple[str, ...]]]:
@@ -40,67 +39,35 @@ def read(text: str, language: str) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def _cut(alone: Sequence[Sequence[str]], groups: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Phones of `groups` dealt out to the words by the cheapest alignment with their phones alone."""
+    """Phones of `groups` dealt out to the words by the shortest edit of their phones alone."""
     source = [(phone, index) for index, phones in enumerate(alone) for phone in phones]
     target = [(phone, index == 0) for group in groups for index, phone in enumerate(group)]
     parts: list[list[str]] = [[] for _ in alone]
     if not source:
         return parts
     steps = _align([phone for phone, _ in source], [phone for phone, _ in target])
-    word = source[0][1]
-    following = [index for _, index in source]
+    word = following = source[0][1]
     for i, j in steps:
-        if i is not None and j is not None:
+        if i is not None:
             word = source[i][1]
-            parts[word].append(target[j][0])
-            following = [index for _, index in source[i + 1 :]]
-        elif j is not None:
-            # A phone without counterpart: the start of a spoken word belongs to the next written one.
-            owner = following[0] if target[j][1] and following else word
-            parts[owner].append(target[j][0])
-        elif i is not None:
-            following = [index for _, index in source[i + 1 :]]
+            following = source[min(i + 1, len(source) - 1)][1]
+        if j is not None:
+            phone, starts_group = target[j]
+            # Without counterpart, the start of a spoken word belongs to the next written one.
+            parts[following if i is None and starts_group else word].append(phone)
     return parts
 
 
 def _align(source: Sequence[str], target: Sequence[str]) -> list[tuple[int | None, int | None]]:
-    """Cheapest alignment of two phone strings as (source index, target index), None for a gap."""
-    rows, columns = len(source) + 1, len(target) + 1
-    cost = [[float(j) for j in range(columns)]]
-    for i in range(1, rows):
-        line = [float(i)]
-        for j in range(1, columns):
-            line.append(
-                min(
-                    cost[i - 1][j - 1] + _difference(source[i - 1], target[j - 1]),
-                    cost[i - 1][j] + 1,
-                    line[j - 1] + 1,
-                )
-            )
-        cost.append(line)
+    """Shortest edit of `source` to `target` as (source index, target index), None for a gap."""
+    from rapidfuzz.distance import Levenshtein
+
     steps: list[tuple[int | None, int | None]] = []
-    i, j = len(source), len(target)
-    while i or j:
-        if i and j:
-            step = cost[i - 1][j - 1] + _difference(source[i - 1], target[j - 1])
-            if abs(cost[i][j] - step) < 1e-9:
-                i, j = i - 1, j - 1
-                steps.append((i, j))
-                continue
-        if i and abs(cost[i][j] - cost[i - 1][j] - 1) < 1e-9:
-            i -= 1
-            steps.append((i, None))
-        else:
-            j -= 1
-            steps.append((None, j))
-    return steps[::-1]
-
-
-def _difference(first: str, second: str) -> float:
-    """Cost of reading one phone for another: a vowel for a vowel is cheap, for a consonant dear."""
-    if first == second:
-        return 0.0
-    return 0.6 if (first[0] in _VOWELS) == (second[0] in _VOWELS) else 1.6
+    for edit in Levenshtein.opcodes(source, target):
+        sources = range(edit.src_start, edit.src_end)
+        targets = range(edit.dest_start, edit.dest_end)
+        steps += zip_longest(sources, targets)
+    return steps
 
 
 def plain_phone(symbol: str) -> str:
