@@ -118,8 +118,15 @@ def heat(value: Any, digits: int = 2) -> TableCell:
         repr(float(value)),
         "num heat",
         shade="#{:02x}{:02x}{:02x}".format(*colour),
-        ink="#ffffff" if _luminance(colour) < 0.26 else "#12202e",
+        ink=_ink(_luminance(colour)),
     )
+
+
+def _ink(luminance: float) -> str:
+    """Text colour with a contrast of at least 4.5 to 1 on a ground of this luminance (WCAG 2.2)."""
+    if luminance < 0.183:
+        return "#ffffff"
+    return "#000000" if luminance < 0.3 else "#12202e"
 
 
 def _luminance(colour: Iterable[float]) -> float:

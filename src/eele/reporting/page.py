@@ -52,6 +52,7 @@ def write_page(study: StudyConfig, paths: StudyPaths) -> None:
     from markupsafe import Markup
 
     results = load_results(study, paths)
+    shown_results = {**_head(results), **_results(results)}
     grid = listening_grid(results)
     environment = Environment(
         loader=FileSystemLoader(_ASSETS),
@@ -61,8 +62,7 @@ def write_page(study: StudyConfig, paths: StudyPaths) -> None:
         lstrip_blocks=True,
     )
     page = environment.get_template("page.html.j2").render(
-        **_head(results),
-        **_results(results),
+        **shown_results,
         **listening(results, grid),
         **data_and_conditions(results),
         css=Markup((_ASSETS / "page.css").read_text(encoding="utf-8")),

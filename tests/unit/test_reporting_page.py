@@ -1,0 +1,251 @@
+"""Figures and the page: complete, offline, escaped, playable, sortable."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+sys.path.insert(0, str(Path(__file__).parent))
+import fake_study
+
+from eele.cells import sweep
+from eele.errors import DataError
+from eele.reporting import make_figures, make_page, make_tables
+from eele.reporting.collect import load_results
+from eele.reporting.figures import WORDS
+from eele.reporting.markup import duration_text, heat, number
+from eele.reporting.players import listening_grid
+from eele.reporting.quality import stage_table
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    study, paths = fake_study.build(tmp_path_factory.mktemp("page"))
+    folder = paths.benchmarks / "train_cell"
+    folder.mkdir(parents=True)
+    header = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+    for index, seconds in enumerate((100.0, 50.0)):
+        (folder / f"{index}.tsv").write_text(
+            f"{header}{seconds}\t0:01:00\t900.5\t1\t1\t1\t0\t0\t99\t1.0\n"
+        )
+    make_tables(study, paths)
+    make_figures(study, paths)
+    make_page(study, paths)
+    return study, paths
+
+
+class Page(HTMLParser):
+    """What a browser would load, and what a reader meets."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.append((tag, {key: value or "" for key, value in attrs}))
+
+    def all(self, tag: str, **wanted: str) -> list[dict[str, str]]:
+        return [
+            attributes
+            for name, attributes in self.tags
+            if name == tag and all(attributes.get(k) == v for k, v in wanted.items())
+        ]
+
+
+@pytest.fixture(scope="module")
+def text(finished) -> str:
+    return finished[1].report.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(text) -> Page:
+    return Page(text)
+
+
+def test_every_figure_is_drawn_as_svg_and_png(finished):
+    study, paths = finished
+    names = [*WORDS, *(f"mel_pitch_{emotion}" for emotion in study.emotions)]
+    for name in names:
+        svg = (paths.figures / f"{name}.svg").read_text(encoding="utf-8")
+        assert svg.startswith("<?xml") and "<text" in svg, name
+        assert (paths.figures / f"{name}.png").read_bytes().startswith(b"\x89PNG"), name
+    assert {f.stem for f in paths.figures.iterdir()} == set(names)
+
+
+def test_heat_map_shows_the_numbers_of_the_table(finished):
+    svg = (finished[1].figures / "scheme_by_emotion.svg").read_text(encoding="utf-8")
+    assert "0.83" in svg and "duration and acoustic" in svg and "neutral model" in svg
+
+
+def test_page_loads_nothing_from_outside(page, text):
+    for tag, attributes in page.tags:
+        for key in ("src", "srcset", "data", "poster", "action"):
+            assert attributes.get(key, "data:").startswith("data:"), (tag, attributes)
+        if tag != "a":
+            assert attributes.get("href", "data:").startswith("data:"), (tag, attributes)
+    assert "@import" not in text and not re.search(r"url\((?!['\"]?data:)", text)
+    assert not page.all("iframe") and not re.search(r"\b(fetch|XMLHttpRequest|import)\(", text)
+
+
+def test_anchors_point_to_sections_that_exist(page):
+    ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    for anchor in page.all("a"):
+        if anchor["href"].startswith("#"):
+            assert anchor["href"][1:] in ids
+    assert len(ids) == len([1 for _, a in page.tags if "id" in a]), "ids are unique"
+
+
+def test_titles_and_sentences_are_escaped(text):
+    assert "A study &amp; its &lt;title&gt;" in text
+    assert "its <title>" not in text.replace("<title>A study", "")
+
+
+def test_every_system_has_players(finished, page, text):
+    study, _ = finished
+    played = {button["data-clip"] for button in page.all("button", **{"class": "play"})}
+    systems = {clip.split("/")[1] for clip in played}
+    assert systems == {
+        *("recording", "copy_synthesis", "none", "full"),
+        *("lora-a-8", "lora-c-8", "lora-g-8", "lora-g-2"),
+    }
+    for emotion in study.emotions:
+        sentences = {clip.split("/")[0] for clip in played if f"_{emotion}_" in clip}
+        assert len(sentences) >= 3
+        assert {s.rsplit(f"_{emotion}_")[0] for s in sentences} == set(fake_study.SPEAKERS)
+    stored = json.loads(
+        re.search(r'<script type="application/json" id="speech-data">(.*?)</script>', text)[1]
+    )
+    assert played == set(stored["audio"])
+    assert page.all("audio", id="player")
+
+
+def test_a_clip_is_the_speech_it_names(finished, text):
+    _, paths = finished
+    stored = json.loads(
+        re.search(r'<script type="application/json" id="speech-data">(.*?)</script>', text)[1]
+    )
+    key = "demo_anna_angry_00/recording"
+    samples, rate = soundfile.read(io.BytesIO(base64.b64decode(stored["audio"][key])))
+    original, original_rate = soundfile.read(
+        paths.root / "cells/backbone~-/method~recording/scheme~-/rank~0/emotion~angry/seed~-/speech"
+        "/demo_anna_angry_00.wav"
+    )
+    assert stored["mime"] == "audio/mpeg" and rate == original_rate
+    assert len(samples) == pytest.approx(len(original), abs=0.1 * rate)
+    # The same loudness and the same pitch: the strongest line of the spectrum.
+    assert np.std(samples) * np.sqrt(len(samples)) == pytest.approx(
+        np.std(original) * np.sqrt(len(original)), rel=0.1
+    )
+    peak = [
+        np.argmax(np.abs(np.fft.rfft(x, 1 << 15))) * rate / (1 << 15) for x in (samples, original)
+    ]
+    assert peak[0] == pytest.approx(peak[1], rel=0.05)
+
+
+def test_budget_limits_sentences_but_never_below_three(finished):
+    study, paths = finished
+    results = load_results(study, paths)
+    few = listening_grid(results, budget=1)
+    assert len(few.rows) == 3 * len(study.emotions)
+    assert few.available == 12 * len(study.emotions)
+    assert len(listening_grid(results).rows) == few.available
+
+
+def test_tables_carry_sort_keys_and_buttons(page):
+    for name in (
+        "schemes",
+        "ranks",
+        "methods",
+        "findings",
+        "cells",
+        "corpora",
+        "rejected",
+        "stages",
+    ):
+        assert page.all("table", id=f"table-{name}"), name
+    headings = [a for a in page.all("th", scope="col") if "aria-sort" in a]
+    assert len(headings) > 40 and {a["aria-sort"] for a in headings} == {"none"}
+    cells = [a for tag, a in page.tags if tag == "td" and "num" in a.get("class", "").split()]
+    for cell in cells:
+        if cell["data-sort"]:
+            float(cell["data-sort"])
+
+
+def test_pictures_have_words(page):
+    pictures = page.all("img")
+    assert len(pictures) == 4 + 2
+    assert all(len(picture["alt"]) > 30 for picture in pictures)
+
+
+def test_page_names_failures_conditions_and_limits(text):
+    for words in (
+        "score too low for its text",
+        "no transcript",
+        "CC0-1.0",
+        "our reading",
+        "normalised per file",
+        "One seed",
+        "median error ms",
+        "41.5",
+        "config hash",
+        "lora_alpha_per_rank",
+    ):
+        assert words in text, words
+
+
+def test_page_is_refused_without_its_figures(tmp_path):
+    study, paths = fake_study.build(tmp_path, audio=False)
+    make_tables(study, paths)
+    with pytest.raises(DataError, match=r"figures.*svg"):
+        make_page(study, paths)
+    assert not paths.report.exists()
+
+
+def test_a_listed_clip_that_is_gone_is_an_error(tmp_path):
+    study, paths = fake_study.build(tmp_path)
+    cell = next(c for c in sweep(study) if c.method == "full")
+    next((paths.cell(cell) / "speech").glob("*_00.wav")).unlink()
+    with pytest.raises(DataError, match=r"_00\.wav is missing"):
+        listening_grid(load_results(study, paths))
+
+
+def test_stage_table_orders_by_cost():
+    table = stage_table(
+        {
+            "align": {"jobs": 1, "wall_s": 20.0, "longest_wall_s": 20.0, "peak_memory_mb": 512.0},
+            "train_cell": {"jobs": 2, "wall_s": 150.0, "longest_wall_s": 100.0},
+        }
+    )
+    assert [row[0].text for row in table.rows] == ["train cell", "align"]
+    assert [cell.text for cell in table.rows[0]] == ["train cell", "2", "2 min", "2 min", "–"]
+    assert table.rows[1][4].text == "512 MB"
+
+
+def test_numbers_sort_by_value_and_empty_cells_by_nothing():
+    assert number(1234567, 0).text == "1\u202f234\u202f567"
+    assert number(-0.5).text == "−0.50" and float(number(-0.5).sort) == -0.5
+    assert number(float("nan")).sort == "" and number(None).text == "–"
+    assert duration_text(59) == "59 s" and duration_text(3900) == "1 h 05 min"
+
+
+@pytest.mark.parametrize("value", np.linspace(0, 1, 21))
+def test_heat_map_ink_has_contrast(value):
+    cell = heat(float(value))
+
+    def luminance(colour: str) -> float:
+        channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(cell.shade), luminance(cell.ink)))
+    assert (high + 0.05) / (low + 0.05) >= 4.5
