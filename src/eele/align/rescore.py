@@ -1,0 +1,103 @@
+"""The wrong-text score for phone times of any aligner: mixtures are fitted to the times themselves."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eele.align import frontend
+from eele.align.hmm import STATES
+from eele.align.mixtures import VARIANCE_FLOOR, Matrix, Mixture, shares
+from eele.align.outcome import Outcome
+from eele.align.textgrid import SILENCE, to_frames
+from eele.align.verify import Evidence
+
+#: Mixture components in all and EM passes; only the ranking of utterances depends on them.
+_COMPONENTS, _PASSES = 600, 6
+
+
+def scored(outcomes: Sequence[Outcome], max_deviation: float) -> list[Outcome]:
+    """`outcomes` with scores (see `eele.align.verify`), the misfits failed as wrong text."""
+    from eele.align.gmm import set_aside
+
+    scores: dict[str, float] = {}
+    for language in sorted({outcome.item.language for outcome in outcomes}):
+        mine = [o for o in outcomes if o.aligned and o.item.language == language]
+        scores.update(_score_language(mine))
+    return set_aside(
+        [
+            Outcome(o.item, o.grid, scores.get(o.item.utterance_id), o.reason, o.detail)
+            for o in outcomes
+        ],
+        max_deviation,
+    )
+
+
+def _score_language(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    by_speaker: dict[str, list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        by_speaker[outcome.item.speaker].append(outcome)
+    phones: dict[str, int] = {SILENCE: 0}
+    frames: list[Matrix] = []
+    states: list[NDArray[np.int64]] = []
+    names: list[str] = []
+    for speaker in sorted(by_speaker):
+        for outcome, matrix in zip(by_speaker[speaker], _frames(by_speaker[speaker]), strict=True):
+            assert outcome.grid is not None
+            symbols, durations = to_frames(outcome.grid.phones, len(matrix), frontend.SHIFT_S)
+            numbers = [phones.setdefault(symbol, len(phones)) for symbol in symbols]
+            states.append(_states(numbers, durations))
+            frames.append(matrix)
+            names.append(outcome.item.utterance_id)
+    if not frames:
+        return {}
+    evidence = Evidence(_fit(np.concatenate(frames), np.concatenate(states), len(phones) * STATES))
+    return {
+        name: evidence.ratio(matrix, state, state >= STATES)
+        for name, matrix, state in zip(names, frames, states, strict=True)
+        if (state >= STATES).any()
+    }
+
+
+def _frames(outcomes: Sequence[Outcome]) -> list[Matrix]:
+    import soundfile
+
+    cepstra = []
+    for outcome in outcomes:
+        samples, rate = soundfile.read(outcome.item.path, dtype="float32", always_2d=True)
+        cepstra.append(frontend.mfcc(samples.mean(1), rate))
+    return frontend.normalised(cepstra)
+
+
+def _states(phones: Sequence[int], durations: NDArray[np.int32]) -> NDArray[np.int64]:
+    """State of each frame: a phone's frames divided evenly over its STATES states."""
+    parts = [
+        phone * STATES + np.arange(count) * STATES // count
+        for phone, count in zip(phones, durations.tolist(), strict=True)
+        if count
+    ]
+    return np.concatenate(parts).astype(np.int64)
+
+
+def _fit(frames: Matrix, states: NDArray[np.int64], n_states: int) -> list[Mixture]:
+    """Mixtures of all states by EM with fixed states; components grow from pass to pass."""
+    variance = frames.var(0, dtype=np.float64)
+    mean = frames.mean(0, dtype=np.float64)
+    mixtures = [
+        Mixture(np.ones(1), mean[None].copy(), variance[None].copy()) for _ in range(n_states)
+    ]
+    counts = np.bincount(states, minlength=n_states).astype(np.float64)
+    order = np.argsort(states, kind="stable")
+    bounds = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    for number in range(1, _PASSES + 1):
+        targets = shares(counts, n_states + (_COMPONENTS - n_states) * number // _PASSES)
+        for state, mixture in enumerate(mixtures):
+            chosen = order[bounds[state] : bounds[state + 1]]
+            if len(chosen):
+                mixture.fit(frames[chosen], VARIANCE_FLOOR * variance)
+                mixture.split(int(targets[state]))
+                mixture.fit(frames[chosen], VARIANCE_FLOOR * variance)
+    return mixtures
