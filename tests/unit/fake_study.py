@@ -271,7 +271,12 @@ def _corpus(study: StudyConfig, paths: StudyPaths) -> None:
     alignment.to_csv(paths.alignment / "alignment.csv", index=False)
     write_json(
         paths.alignment / "summary.json",
-        {"aligner": "gmm", "median_error_ms": 9.1, "within_50_ms": 0.95, "aligned": len(rows) - 1},
+        {
+            "aligner": "gmm",
+            "n_aligned": len(rows) - 1,
+            "n_failed": 1,
+            "truth": {"median_ms": 9.1, "within_50_ms": 0.95},
+        },
     )
     write_json(
         paths.corpus("demo") / "source.json",

@@ -195,8 +195,8 @@ def test_page_names_failures_conditions_and_limits(text):
         "our reading",
         "normalised per file",
         "One seed",
-        "median error ms",
-        "41.5",
+        "against the true phone times: median",
+        "41.5 × real time",
         "config hash",
         "lora_alpha_per_rank",
     ):

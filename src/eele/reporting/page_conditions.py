@@ -39,51 +39,48 @@ def _reports(results: Results) -> list[dict[str, Any]]:
         {
             "title": f"Alignment ({study.alignment.aligner})",
             "note": "",
-            "facts": quality.facts(paths.alignment / "summary.json"),
-        },
-        {
-            "title": "Features",
-            "note": "",
-            "facts": [
-                (key, f"{value} × real time" if "real time" in key else value)
-                for key, value in quality.facts(
-                    paths.features / "statistics.json", skip=("speakers",)
-                )
-            ],
-        },
+            "facts": quality.facts(paths.alignment / "summary.json", skip=("aligner",)),
+        }
     ]
     for judge in study.evaluation.judges:
-        found = [
-            fact
-            for file in sorted(paths.judge(judge).glob("*.json"))
-            for fact in quality.facts(file, skip=("speakers",))
-        ]
         blocks.append(
             {
                 "title": f"Judge: {judge}",
-                "note": "Trained on recordings of the training sentences only.",
+                "note": "Trained on recordings of the training sentences; its confusions on test "
+                "recordings stand above.",
                 "facts": [
-                    ("accuracy on test recordings", shown(score_of(results, recording))),
-                    *found[:24],
+                    ("emotion accuracy on test recordings", shown(score_of(results, recording))),
+                    *quality.facts(
+                        paths.judge(judge) / "report.json",
+                        skip=(
+                            "judge",
+                            "confusion",
+                            "confidence",
+                            "hyperparameters",
+                            "feature_names",
+                        ),
+                    ),
                 ],
             }
         )
-    recogniser = paths.recogniser
+    heard = score_of(results, recording, "phone_error_rate")
     blocks.append(
         {
             "title": "Phone recogniser",
             "note": "Trained on recordings only; it never heard synthetic speech.",
             "facts": [
-                (
-                    "phone error rate on test recordings",
-                    shown(score_of(results, recording, "phone_error_rate"), 3),
+                ("phone error rate on emotional test recordings", shown(heard, 3)),
+                *quality.facts(
+                    paths.recogniser / "report.json", skip=("grammar_scale", "insertion")
                 ),
-                *[
-                    fact
-                    for file in sorted(recogniser.glob("*.json"))
-                    for fact in quality.facts(file)
-                ][:24],
             ],
+        }
+    )
+    blocks.append(
+        {
+            "title": "Feature extraction",
+            "note": "",
+            "facts": quality.facts(paths.features / "statistics.json", skip=("speakers",)),
         }
     )
     training = quality.facts(paths.neutral / "training.json")

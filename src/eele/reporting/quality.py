@@ -16,6 +16,7 @@ from eele.reporting.markup import (
     HtmlTable,
     TableCell,
     duration_text,
+    interval_text,
     is_empty,
     number,
     text,
@@ -125,29 +126,80 @@ def rejections(paths: StudyPaths) -> tuple[HtmlTable, int]:
     return HtmlTable("rejected", "Recordings set aside, by reason", headings, rows), len(united)
 
 
+#: Words for keys whose own words would puzzle a reader.
+_LABELS = {
+    "truth": "against the true phone times",
+    "n": "boundaries compared",
+    "n_truth": "true boundaries",
+    "n_utterances": "utterances",
+    "n_train": "training recordings",
+    "n_train_per_emotion": "training recordings",
+    "n_validation": "validation recordings",
+    "n_test": "test recordings",
+    "n_test_phones": "test phones",
+    "n_test_unknown_phones": "test phones never heard in training",
+    "n_aligned": "aligned",
+    "n_failed": "failed",
+    "cv_score": "cross-validated accuracy on training recordings",
+    "cv_folds": "folds",
+    "by_reason": "failed",
+    "x_real_time": "speed",
+    "extraction_x_real_time": "speed",
+    "seconds": "time",
+    "train_seconds": "training time",
+    "trainable_parameters": "weights",
+    "best_step": "best step",
+}
+
+#: Key endings that state a unit.
+_UNITS = {"_ms": "ms", "_s": "s", "_hz": "Hz", "_db": "dB", "_dbfs": "dBFS", "_mb": "MB"}
+
+
 def facts(file: Path, skip: tuple[str, ...] = ()) -> list[tuple[str, str]]:
-    """Plain values of a JSON report as (words, text); nested values one level down."""
+    """Plain values of a JSON report as (words, text); groups of values one level down."""
     if not file.is_file():
         return []
     found: list[tuple[str, str]] = []
     content = read_json(file)
     for key, value in content.items() if isinstance(content, dict) else ():
-        if key in skip:
+        if key in skip or key.endswith(("_low", "_high")):
             continue
         if isinstance(value, dict):
+            group = _LABELS.get(key, words(key))
             found += [
-                (f"{words(key)}: {words(str(inner))}", _plain(item))
-                for inner, item in value.items()
-                if not isinstance(item, dict | list)
+                (f"{group}: {label}", text)
+                for label, text in (_fact(str(k), v) for k, v in value.items())
             ]
-        elif not isinstance(value, list):
-            found.append((words(key), _plain(value)))
-    return [(key, value) for key, value in found if value]
+        else:
+            label, text = _fact(key, value)
+            spread = interval_text(content.get(f"{key}_low"), content.get(f"{key}_high"))
+            found.append((label, f"{text} ({spread})" if text and spread else text))
+    return [(label, text) for label, text in found if text]
+
+
+def _fact(key: str, value: Any) -> tuple[str, str]:
+    """Label and text of one value: units move from the key to the value."""
+    if key.startswith("within_") and isinstance(value, float):
+        return words(key), f"{value:.1%}".replace("%", " %")
+    text = _plain(value)
+    if key.endswith("x_real_time") and text:
+        return _LABELS.get(key, words(key)), f"{text} × real time"
+    if key in ("seconds", "train_seconds") and isinstance(value, int | float):
+        return _LABELS[key], duration_text(float(value))
+    if key in _LABELS:
+        return _LABELS[key], text
+    for ending, unit in _UNITS.items():
+        if key.endswith(ending) and text:
+            return words(key.removesuffix(ending)), f"{text} {unit}"
+    return words(key), text
 
 
 def _plain(value: Any) -> str:
-    if is_empty(value):
+    if is_empty(value) or isinstance(value, dict):
         return ""
+    if isinstance(value, list):
+        # Long lists are inventories (features, phones), not findings.
+        return ", ".join(map(str, value)) if len(value) <= 12 else ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
