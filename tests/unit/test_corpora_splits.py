@@ -133,7 +133,7 @@ def test_only_the_adaptation_speakers_count() -> None:
     st.integers(0, 30),
     st.integers(0, 5),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_what_always_holds(spoken: list[Spoken], test: int, validation: int, seed: int) -> None:
     emotional = {s.sentence for s in spoken if s.emotion in EMOTIONS}
     if len(emotional) < 2:

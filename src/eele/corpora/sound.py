@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 Signal = NDArray[np.float32]
 
 #: Analysis frames: 20 ms long, one every 5 ms.
-FRAME_S = 0.02
 SHIFT_S = 0.005
+_SHIFTS = 4
+FRAME_S = _SHIFTS * SHIFT_S
 #: How much speech tells the level of the loud frames (the median of the loudest 0.3 s).
 _LOUD_S = 0.3
 #: Frames within this many dB of the noise are not speech...
@@ -32,14 +35,22 @@ FLOOR_DB = -120.0
 def frame_levels(signal: Signal, rate_hz: int) -> NDArray[np.float64]:
     """RMS level of every frame in dBFS (0 dB: RMS of 1.0), shape (frames,).
 
-    Frame i covers samples [i * shift, i * shift + length); the last ones are cut short.
+    Frame i covers samples [i * shift, (i + 4) * shift); the last ones are cut short.
     """
-    length, shift = max(1, round(FRAME_S * rate_hz)), max(1, round(SHIFT_S * rate_hz))
-    energy = np.concatenate(([0.0], np.cumsum(np.square(signal, dtype=np.float64))))
-    starts = np.arange(0, max(1, len(signal)), shift)
-    ends = np.minimum(starts + length, len(signal))
-    power = (energy[ends] - energy[starts]) / np.maximum(1, ends - starts)
+    shift = max(1, round(SHIFT_S * rate_hz))
+    blocks = np.zeros((max(1, -(-len(signal) // shift)), shift), np.float32)
+    blocks.reshape(-1)[: len(signal)] = signal
+    counts = np.full(len(blocks), shift)
+    counts[-1] -= blocks.size - len(signal)
+    energy = np.einsum("ij,ij->i", blocks, blocks).astype(np.float64)
+    power = _forward_sums(energy) / np.maximum(1, _forward_sums(counts))
     return 10 * np.log10(np.maximum(power, 10 ** (FLOOR_DB / 10)))
+
+
+def _forward_sums(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Sum of each value and those after it that share its frame."""
+    padded = np.concatenate((values, np.zeros(_SHIFTS - 1, values.dtype)))
+    return sum((padded[i : i + len(values)] for i in range(_SHIFTS)), np.zeros(len(values)))
 
 
 def loud_level(levels: NDArray[np.float64]) -> float:
@@ -105,7 +116,8 @@ def trim_edges(
     active = np.flatnonzero(speech_frames(frame_levels(signal, rate_hz), below_loud_db))
     if not len(active):
         return signal, 0.0, 0.0
-    shift, length = max(1, round(SHIFT_S * rate_hz)), max(1, round(FRAME_S * rate_hz))
+    shift = max(1, round(SHIFT_S * rate_hz))
+    length = _SHIFTS * shift
     keep = round(edge_silence_s * rate_hz)
     # An active frame says that speech lies somewhere in its 20 ms; the edge is taken at its middle.
     start = max(0, int(active[0]) * shift + length // 2 - keep)
