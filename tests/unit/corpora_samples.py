@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 
 from eele.config.load import check_study
 from eele.config.models import StudyConfig
+from eele.corpora import clean, collect
 from eele.paths import StudyPaths
 
 
@@ -78,3 +81,43 @@ def read(path: Path) -> list[dict[str, str]]:
     """Rows of a CSV."""
     with path.open(newline="", encoding="utf-8") as handle:
         return list(csv.DictReader(handle))
+
+
+def both(config: StudyConfig, paths: StudyPaths, jobs: int = 1) -> Path:
+    collect(config, paths, "box", jobs)
+    clean(config, paths, "box", jobs)
+    return paths.corpus("box")
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "summary.json").read_text())
+
+
+def source(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "source.json").read_text())
+
+
+def sound_of(paths: StudyPaths, clean_row: dict[str, str]) -> tuple[np.ndarray, int]:
+    return soundfile.read(paths.root / clean_row["path"], dtype="float32")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def levelled(tmp_path: Path) -> tuple[Path, StudyConfig, StudyPaths]:
+    """Two speakers, neutral at different levels, happy 6 dB louder than neutral."""
+    root = tmp_path / "corpus"
+    rows = []
+    for speaker, rms in (("anna", 0.05), ("ben", 0.2)):
+        for emotion, factor in (("neutral", 1.0), ("happy", 2.0)):
+            name = f"{speaker}_{emotion}"
+            seed = len(rows)
+            write(root / "audio" / f"{name}.wav", speechlike(rms=rms * factor, seed=seed))
+            rows.append(row(name, speaker=speaker, emotion=emotion))
+    metadata(root, rows)
+    return root, *study(root, tmp_path)
