@@ -34,13 +34,15 @@ class Voice:
     speaker: str
     espeak: str
     rate_wpm: int
+    #: Gain above 1.5 kHz in every emotion, for variants whose upper formants are faint.
+    tilt_db: float = 0.0
 
 
 #: Different in sex, formants and mean F0 (about 103, 183, 172 and 92 Hz in neutral). Chosen also for a
 #: pitch that trackers follow: rough variants such as f1 are heard an octave low every tenth frame.
 VOICES = (
     Voice("mark", "en-us+m3", 150),
-    Voice("steph", "en-us+steph", 154),
+    Voice("steph", "en-us+steph", 154, tilt_db=7.0),
     Voice("anna", "en-us+aunty", 148),
     Voice("miles", "en-us+m1", 160),
 )
@@ -72,12 +74,12 @@ RULES = {
     # Murray & Arnott; Burkhardt & Sendlmeier: much higher, much wider, faster, somewhat louder.
     "happy": Rule(rate=1.12, pitch=68, pitch_range=95, gain_db=2.0, tilt_db=3.0),
     # All four: slower, lower or level, narrower, softer, less brilliant; breathy (Cahn).
-    "sad": Rule(rate=0.80, pitch=42, pitch_range=18, gain_db=-5.0, tilt_db=-8.0, breath_db=-24.0),
+    "sad": Rule(rate=0.80, pitch=42, pitch_range=18, gain_db=-5.0, tilt_db=-8.0, breath_db=-38.0),
     # Cahn; Murray & Arnott: louder, faster, tense and bright, wider, pitch above neutral.
     "angry": Rule(rate=1.18, pitch=56, pitch_range=80, gain_db=6.0, tilt_db=9.0),
     # Burkhardt & Sendlmeier; Murray & Arnott: very much higher, much faster, irregular voicing.
     "fearful": Rule(
-        rate=1.30, pitch=80, pitch_range=85, tilt_db=-2.0, breath_db=-20.0, tremor_st=0.6
+        rate=1.30, pitch=80, pitch_range=85, tilt_db=-2.0, breath_db=-36.0, tremor_st=0.6
     ),
     # Cahn; Murray & Arnott: higher, very wide, rising; tempo little changed.
     "surprised": Rule(rate=0.98, pitch=70, pitch_range=100, gain_db=2.0, tilt_db=1.0, rising=True),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,9 @@ def speak(
         pitch_range=int(np.clip(round(rule.pitch_range + width), 0, 100)),
     )
     samples = speech.samples.astype(np.float64) / 32768
-    samples = colour(samples, speech.rate_hz, rule, random)
+    samples = colour(
+        samples, speech.rate_hz, replace(rule, tilt_db=rule.tilt_db + voice.tilt_db), random
+    )
     samples *= 10 ** ((_HEADROOM_DB + rule.gain_db + level) / 20)
     lead, trail = random.uniform(0.25, 0.6, 2)
     edges = [round(seconds * speech.rate_hz) for seconds in (lead, trail)]
