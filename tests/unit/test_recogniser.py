@@ -152,7 +152,7 @@ def test_bad_input_is_refused(trained: StudyPaths, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="finite"):
         loaded.transcribe([good * np.nan])
     assert loaded.transcribe([good[:1]]) == [[]] or len(loaded.transcribe([good[:1]])[0]) <= 1
-    with pytest.raises(DataError, match="settings is .* train_recogniser again"):
+    with pytest.raises(DataError, match=r"settings is .* train_recogniser again"):
         recogniser.load(StudyConfig(), trained)
     with pytest.raises(DataError, match="train_recogniser first"):
         recogniser.load(STUDY, StudyPaths(tmp_path))
