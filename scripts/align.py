@@ -3,11 +3,11 @@
 from eele.stage import run
 
 
-def main(study, paths):
+def main(study, paths, threads):
     from eele.align import align
 
-    align(study, paths)
+    align(study, paths, jobs=threads)
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, "threads")

@@ -75,6 +75,7 @@ def collect(study: StudyConfig, paths: StudyPaths) -> dict[str, Any]:
     record = {
         "stage": "study",
         **_record(study),
+        "devices_of_cells": _devices_of_cells(paths),
         "corpora": _corpora(study, paths.root),
         "alignment": _if_there(paths.alignment / "summary.json"),
         "stages": stage_costs(paths.benchmarks),
@@ -181,6 +182,11 @@ def _corpora(study: StudyConfig, folder: Path | None) -> dict[str, Any]:
         source = _if_there(StudyPaths(folder).corpus(corpus.id) / "source.json") if folder else None
         corpora[corpus.id] = {key: (source or {}).get(key) for key in _SOURCE_KEYS}
     return corpora
+
+
+def _devices_of_cells(paths: StudyPaths) -> list[str]:
+    records = (read_json(file) for file in (paths.root / "cells").rglob("provenance.json"))
+    return sorted({record["device"]["used"] for record in records if "device" in record})
 
 
 def _study_folder(path: Path, study: StudyConfig) -> Path | None:

@@ -41,6 +41,9 @@ class Interrupted(BaseException):
 def run(stage: Callable[..., None], *items: str, arguments: list[str] | None = None) -> None:
     """Parse the command line, call `stage(study, paths, *items)` and exit with the job's code.
 
+    `items` are the options whose values the stage takes after study and paths, in that order: corpus,
+    shard, judge, cell (checked against the study) or threads.
+
     Exit codes: 0 done; 1 failed; 2 wrong config or usage; 130 interrupted. A failure prints one
     message on stderr; with `--log` everything else, tracebacks too, goes to that file.
     """
@@ -142,6 +145,8 @@ def _parser(stage: Callable[..., None], items: tuple[str, ...]) -> argparse.Argu
     parser.add_argument("--log", type=Path, help="log file; stderr when not given")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of numerical code")
     for name in items:
+        if name == "threads":
+            continue
         kind, text = _ITEMS[name]
         parser.add_argument(f"--{name}", type=kind, required=True, help=text)
     return parser

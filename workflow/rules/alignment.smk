@@ -41,6 +41,7 @@ rule align:
         "<results>/benchmarks/align.tsv"
     conda:
         "../../envs/mfa.yaml" if STUDY.alignment.aligner == "mfa" else "../../envs/eele.yaml"
+    threads: 8 if STUDY.alignment.aligner == "mfa" else 1
     resources:
         mem_mb=2500,
         runtime=480,
