@@ -106,6 +106,22 @@ def test_scheme_table_averages_emotions_at_the_common_rank(study_of_tables):
     assert row["mean_low"] < row["mean"] < row["mean_high"]
 
 
+@pytest.mark.parametrize(
+    ("blocks", "expected"),
+    [
+        ([(["a", "c", "g"], [8]), (["g"], [2, 4, 8, 16])], 8),
+        ([(["a", "g"], [2, 4, 8, 16, 32])], 8),
+        ([(["g"], [4])], 4),
+    ],
+)
+def test_common_rank(tmp_path, blocks, expected):
+    sweep_blocks = [{"method": "lora", "schemes": s, "ranks": r} for s, r in blocks]
+    study, paths = fake_study.build(
+        tmp_path, fake_study.small_study(sweep=sweep_blocks), audio=False
+    )
+    assert load_results(study, paths).common_rank == expected
+
+
 def test_ranks_and_methods(study_of_tables):
     ranks = read(study_of_tables[1], "rank")
     assert list(ranks["rank"]) == [2, 8] and set(ranks["scheme"]) == {"g"}

@@ -83,12 +83,15 @@ class Results:
 
     @cached_property
     def common_rank(self) -> int | None:
-        """The rank at which most schemes of the main method were run (ties: the earlier one)."""
+        """The rank at which most schemes of the main method were run (ties: the middle one)."""
         counts: dict[int, int] = {}
         for system in self.placed:
             if system.method == self.main_method:
                 counts[system.rank] = counts.get(system.rank, 0) + 1
-        return max(counts, key=lambda rank: counts[rank]) if counts else None
+        if not counts:
+            return None
+        most = sorted(rank for rank, count in counts.items() if count == max(counts.values()))
+        return most[(len(most) - 1) // 2]
 
     @cached_property
     def compared_schemes(self) -> list[System]:

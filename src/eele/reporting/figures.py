@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -158,23 +159,27 @@ def _accuracy_axis(axes: Any, grid: bool = True) -> None:
 def _rank_curve(plt: Any, results: Results, bootstrap: Bootstrap, folder: Path) -> None:
     figure, axes = plt.subplots(figsize=(4.6, 3.3))
     groups = {k: g for k, g in results.ranked.items() if k[0] == results.main_method}
-    for colour, ((_, scheme), group) in zip(style.CATEGORIES, groups.items(), strict=False):
+    for colour, ((_, scheme), group) in zip(cycle(style.CATEGORIES), groups.items(), strict=False):
         ranks = [system.rank for system in group]
         mean = [results.mean(s, "emotion_accuracy") for s in group]
         bounds = np.array([bootstrap.interval(bootstrap.mean_draws(s)) for s in group])
-        axes.fill_between(ranks, bounds[:, 0], bounds[:, 1], color=colour, alpha=0.15, linewidth=0)
+        if len(groups) <= 2:  # more bands hide each other
+            axes.fill_between(
+                ranks, bounds[:, 0], bounds[:, 1], color=colour, alpha=0.15, linewidth=0
+            )
         axes.plot(
             ranks, mean, "o-", color=colour, markersize=5, zorder=4, label=f"scheme {scheme}, mean"
         )
         if len(groups) == 1:
-            for line, emotion in zip(
-                ("-", "--", ":", "-.", (0, (1, 3)), (0, (5, 1, 1, 1))),
-                results.study.emotions,
-                strict=False,
-            ):
-                values = [results.mean(s, "emotion_accuracy", emotion) for s in group]
+            for index, emotion in enumerate(results.study.emotions):
+                others = style.CATEGORIES[1:]
                 axes.plot(
-                    ranks, values, linestyle=line, color=style.MUTED, linewidth=0.9, label=emotion
+                    ranks,
+                    [results.mean(s, "emotion_accuracy", emotion) for s in group],
+                    linestyle="-" if index < len(others) else "--",
+                    color=others[index % len(others)],
+                    linewidth=1.0,
+                    label=emotion,
                 )
     if groups:
         shown = sorted({system.rank for group in groups.values() for system in group})
@@ -211,12 +216,14 @@ def _cost(plt: Any, results: Results, bootstrap: Bootstrap, folder: Path) -> Non
         if not (np.isfinite(x) and np.isfinite(y)):
             return
         low, high = bootstrap.interval(bootstrap.mean_draws(system))
-        if np.isfinite(low):
+        if np.isfinite(low) and label:
             axes.plot([x, x], [low, high], color=colour, linewidth=0.9, alpha=0.45, zorder=2)
         axes.plot(x, y, marker, color=colour, markersize=size, zorder=4, markeredgecolor="white")
         if label:
             points.append((x, y, label, colour))
 
+    # Ranks are named where one scheme has them; eight schemes would bury the plot in names.
+    one = len(results.ranked) == 1
     for group in results.ranked.values():
         axes.plot(
             [results.mean(s, "trainable_parameters") for s in group],
@@ -228,7 +235,7 @@ def _cost(plt: Any, results: Results, bootstrap: Bootstrap, folder: Path) -> Non
         )
         for system in group:
             if system not in results.compared_schemes:
-                put(system, style.BEST, "o", 4.5, f"r{system.rank}")
+                put(system, style.BEST, "o", 4.5, f"r{system.rank}" if one else "")
     for system in results.compared_schemes:
         put(system, style.BEST, "o", 7.5, system.scheme)
     full = plain_system(results, "full")

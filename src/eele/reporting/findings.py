@@ -194,7 +194,7 @@ def small_ranks(results: Results, bootstrap: Bootstrap) -> Finding:
         SUMMARY_A,
         "accuracy at the smallest rank minus the largest",
         detail,
-        f"'nearly' = at most {NEARLY:.2f} lost (our criterion); {bootstrap.conditions()}; {MAP_NOTE}",
+        f"“nearly” = at most {NEARLY:.2f} lost (our criterion); {bootstrap.conditions()}; {MAP_NOTE}",
         estimate,
         bootstrap.interval(draws),
         threshold=-NEARLY,
@@ -222,9 +222,9 @@ def fewer_weights(results: Results, bootstrap: Bootstrap) -> Finding:
         None,
         None,
         YES if share <= FAR_FEWER else NO if share >= NOT_FEWER else UNCLEAR,
-        f"'far fewer' = at most {FAR_FEWER:.0%}, denied from {NOT_FEWER:.0%} (our criterion); "
+        f"“far fewer” = at most {FAR_FEWER:.0%}, denied from {NOT_FEWER:.0%} (our criterion); "
         f"best scheme {best.scheme} at rank {best.rank}; a count, so no interval; {MAP_NOTE}",
-        "share of full fine-tuning's weights",
+        "share of full fine-tuning’s weights",
         f"{shares[least]:.1%} ({least.label}) to {shares[most]:.1%} ({most.label}) over all adapters",
     )
 
@@ -241,7 +241,7 @@ def against_full(results: Results, bootstrap: Bootstrap) -> Finding:
         SUMMARY_B,
         "accuracy of the best scheme minus full fine-tuning",
         f"{best.label} {a:.2f}, full {b:.2f}",
-        f"'keeps up' = at most {NEARLY:.2f} lost (our criterion); best scheme chosen on the same "
+        f"“keeps up” = at most {NEARLY:.2f} lost (our criterion); best scheme chosen on the same "
         f"utterances; {_schemes_context(results, bootstrap)}",
         a - b,
         bootstrap.interval(bootstrap.mean_draws(best) - bootstrap.mean_draws(full)),

@@ -25,6 +25,7 @@ _METHOD_WORDS = {
     "copy_synthesis": "copy synthesis",
     "none": "neutral model",
     "full": "full fine-tuning",
+    "lora": "LoRA",
 }
 
 
@@ -118,9 +119,9 @@ def methods_table(table: pd.DataFrame) -> HtmlTable:
     rows = []
     for _, row in table.iterrows():
         system = _system(row)
-        name = _METHOD_WORDS.get(
-            system.method, f"{system.method}, scheme {system.scheme}, rank {system.rank}"
-        )
+        name = _METHOD_WORDS.get(system.method, system.method)
+        if system.scheme != "-":
+            name += f", scheme {system.scheme}, rank {system.rank}"
         rows.append(
             [
                 text(name, title=str(row["chosen"])),

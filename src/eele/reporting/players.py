@@ -48,16 +48,15 @@ class Grid:
 
 
 def listening_columns(results: Results) -> list[System]:
-    """Recording, copy synthesis, neutral model, full, the compared schemes, then the further ranks."""
+    """Recording, copy synthesis, neutral model, full, the compared schemes, then one scheme's further ranks."""
     plain = {s.method: s for s in results.systems if s not in results.placed}
     order = ("recording", "copy_synthesis", "none", "full")
     first = [plain[m] for m in order if m in plain]
-    further = [
-        system
-        for group in results.ranked.values()
-        for system in group
-        if system not in results.compared_schemes
-    ]
+    best = results.best_scheme()
+    groups = list(results.ranked.values())
+    # One scheme's ranks are enough to hear what the rank does: the best one's where it has several.
+    group = next((g for g in groups if best in g), groups[0] if groups else [])
+    further = [system for system in group if system not in results.compared_schemes]
     return [*first, *results.compared_schemes, *further]
 
 
