@@ -69,7 +69,7 @@ def sources(study: StudyConfig, paths: StudyPaths) -> list[dict[str, str]]:
                 "licence": str(facts.get("licence") or "not stated"),
                 "url": str(facts.get("url") or ""),
                 "citation": str(facts.get("citation") or ""),
-                "notes": "; ".join(map(str, notes)) if isinstance(notes, list) else str(notes),
+                "notes": _sentences(*(notes if isinstance(notes, list) else [notes])),
                 "sha256": _hash_text(facts.get("sha256")),
                 "energy": ""
                 if facts.get("energy_comparable", True)
@@ -77,6 +77,12 @@ def sources(study: StudyConfig, paths: StudyPaths) -> list[dict[str, str]]:
             }
         )
     return found
+
+
+def _sentences(*parts: Any) -> str:
+    """Notes one after another, each ended by a full stop."""
+    texts = [str(part).strip() for part in parts if str(part).strip()]
+    return " ".join(text if text.endswith((".", "!", "?")) else f"{text}." for text in texts)
 
 
 def _hash_text(value: Any) -> str:
