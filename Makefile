@@ -35,13 +35,13 @@ lint: $(STAMP)   ## ruff, mypy, snakefmt, snakemake --lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/snakefmt --check -l 99 Snakefile workflow
+	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 
 format: $(STAMP) ## bring code and rules into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/snakefmt -l 99 Snakefile workflow
+	$(BIN)/snakefmt Snakefile workflow
 
 config: $(STAMP) ## regenerate config/config.yaml and config/schema.json from the models
 	$(BIN)/python -m eele.config.document

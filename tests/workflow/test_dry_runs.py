@@ -1,7 +1,7 @@
 """Every shipped study can be planned, with or without its corpora on this machine."""
 
 import pytest
-from conftest import ROOT
+from running import ROOT
 
 from eele.cells import sweep
 from eele.config import load_study

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT, SMOKE, run
+from running import ROOT, SMOKE, run
 
 pytestmark = pytest.mark.workflow
 

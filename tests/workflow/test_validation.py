@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, children_cpu_s
+from running import ROOT, children_cpu_s
 
 CELL = "results/demo/cells/backbone~fastspeech2/method~lora/scheme~g/rank~8/emotion~happy/seed~1/metrics.json"
 LIMIT_S = 2.0
