@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 #: Beam of the first pass: equal alignments are poor, and narrow beams soon find better ones.
 _FIRST_BEAM = 6.0
+#: EM passes over all utterances after training on a share of them.
+_REFITS = 4
 
 
 @dataclass
@@ -130,13 +132,13 @@ def training_share(speech: Sequence[_Speech], seconds: float) -> list[_Speech]:
 def train(speech: Sequence[_Speech], lexicon: Any, config: GmmConfig) -> MonophoneModel:
     """Flat start, then `config.iterations` EM passes; the search is renewed in the first ten passes
     and every second one after; components grow over the first three quarters of the passes."""
-    stacked = np.concatenate([part.frames for part in speech])
+    texts = [part.item.words for part in speech]
+    frames = [part.frames for part in speech]
+    stacked = np.concatenate(frames)
     model = MonophoneModel(
         lexicon, stacked.mean(0, dtype=np.float64), stacked.var(0, dtype=np.float64)
     )
     del stacked
-    texts = [part.item.words for part in speech]
-    frames = [part.frames for part in speech]
     model.compile_graphs(texts)
     paths: list[Path | None] = [
         model.equal_path(text, len(f), seed)
@@ -156,6 +158,22 @@ def train(speech: Sequence[_Speech], lexicon: Any, config: GmmConfig) -> Monopho
     return model
 
 
+def refit(model: MonophoneModel, speech: Sequence[_Speech], config: GmmConfig) -> list[Path | None]:
+    """Paths of all utterances by a model fitted to all of them.
+
+    Without this the utterances trained on would fit better than the others, and the score would tell
+    them apart instead of right from wrong text.
+    """
+    texts = [part.item.words for part in speech]
+    frames = [part.frames for part in speech]
+    model.compile_graphs(texts)
+    paths = model.best_paths(texts, frames, config.beam, config.retry_beam)
+    for _ in range(_REFITS):
+        _update(model, frames, paths)
+    model.compile_graphs(texts)
+    return model.best_paths(texts, frames, config.beam, config.retry_beam)
+
+
 def _update(model: MonophoneModel, frames: Sequence[Matrix], paths: Sequence[Path | None]) -> None:
     found = [(f, path) for f, path in zip(frames, paths, strict=True) if path is not None]
     if not found:
@@ -171,11 +189,7 @@ def _align_language(
 ) -> list[Outcome]:
     chosen = training_share(speech, config.gmm.max_training_minutes * 60)
     model = train(chosen, lexicon, config.gmm)
-    texts = [part.item.words for part in speech]
-    model.compile_graphs(texts)
-    paths = model.best_paths(
-        texts, [part.frames for part in speech], config.gmm.beam, config.gmm.retry_beam
-    )
+    paths = refit(model, speech, config.gmm)
     evidence = Evidence(model.mixtures)
     outcomes = []
     for part, path in zip(speech, paths, strict=True):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eele.align.frontend import DIMENSION
-from eele.align.mixtures import VARIANCE_FLOOR, Matrix, Mixture, shares
+from eele.align.mixtures import VARIANCE_FLOOR, Matrix, Mixture, em_step, shares
 from eele.align.textgrid import SILENCE
 
 #: Weight of acoustic against transition scores in the search, as in Kaldi's monophone recipe.
@@ -135,16 +135,10 @@ class MonophoneModel:
         """One EM step of mixtures and transitions on `frames` along `paths`."""
         import kaldi_hmm_gmm as khg
 
-        stacked = np.concatenate(frames)
+        self._occupancies = em_step(
+            self.mixtures, frames, [self.states(path) for path in paths], self._floor
+        )
         path = np.concatenate(paths)
-        pdfs = self._pdf_of[path]
-        order = np.argsort(pdfs, kind="stable")
-        self._occupancies = np.bincount(pdfs, minlength=len(self.mixtures)).astype(np.float64)
-        bounds = np.concatenate([[0], np.cumsum(self._occupancies)]).astype(np.int64)
-        for index, mixture in enumerate(self.mixtures):
-            chosen = order[bounds[index] : bounds[index + 1]]
-            if len(chosen):
-                mixture.fit(stacked[chosen], self._floor)
         statistics = self.transitions.init_stats()
         statistics += np.bincount(path, minlength=len(statistics))
         self.transitions.mle_update(statistics, khg.MleTransitionUpdateConfig())

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from eele.align import frontend
 from eele.align.hmm import STATES
-from eele.align.mixtures import VARIANCE_FLOOR, Matrix, Mixture, shares
+from eele.align.mixtures import VARIANCE_FLOOR, Matrix, Mixture, em_step, shares
 from eele.align.outcome import Outcome
 from eele.align.textgrid import SILENCE, to_frames
 from eele.align.verify import Evidence
@@ -54,7 +54,7 @@ def _score_language(outcomes: Sequence[Outcome]) -> dict[str, float]:
             names.append(outcome.item.utterance_id)
     if not frames:
         return {}
-    evidence = Evidence(_fit(np.concatenate(frames), np.concatenate(states), len(phones) * STATES))
+    evidence = Evidence(_fit(frames, states, len(phones) * STATES))
     return {
         name: evidence.ratio(matrix, state, state >= STATES)
         for name, matrix, state in zip(names, frames, states, strict=True)
@@ -82,22 +82,20 @@ def _states(phones: Sequence[int], durations: NDArray[np.int32]) -> NDArray[np.i
     return np.concatenate(parts).astype(np.int64)
 
 
-def _fit(frames: Matrix, states: NDArray[np.int64], n_states: int) -> list[Mixture]:
+def _fit(
+    frames: Sequence[Matrix], states: Sequence[NDArray[np.int64]], n_states: int
+) -> list[Mixture]:
     """Mixtures of all states by EM with fixed states; components grow from pass to pass."""
-    variance = frames.var(0, dtype=np.float64)
-    mean = frames.mean(0, dtype=np.float64)
+    total = sum(map(len, frames))
+    mean = sum(part.sum(0, dtype=np.float64) for part in frames) / total
+    variance = sum(((part - mean) ** 2).sum(0) for part in frames) / total
     mixtures = [
         Mixture(np.ones(1), mean[None].copy(), variance[None].copy()) for _ in range(n_states)
     ]
-    counts = np.bincount(states, minlength=n_states).astype(np.float64)
-    order = np.argsort(states, kind="stable")
-    bounds = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    for number in range(1, _PASSES + 1):
-        targets = shares(counts, n_states + (_COMPONENTS - n_states) * number // _PASSES)
-        for state, mixture in enumerate(mixtures):
-            chosen = order[bounds[state] : bounds[state + 1]]
-            if len(chosen):
-                mixture.fit(frames[chosen], VARIANCE_FLOOR * variance)
-                mixture.split(int(targets[state]))
-                mixture.fit(frames[chosen], VARIANCE_FLOOR * variance)
+    for number in range(_PASSES):
+        occupancies = em_step(mixtures, frames, states, VARIANCE_FLOOR * variance)
+        components = n_states + (_COMPONENTS - n_states) * (number + 1) // _PASSES
+        for mixture, target in zip(mixtures, shares(occupancies, components), strict=True):
+            mixture.split(int(target))
+    em_step(mixtures, frames, states, VARIANCE_FLOOR * variance)
     return mixtures

@@ -127,8 +127,10 @@ def read_textgrid(path: str | Path, speaker: str | None = None) -> TextGrid:
         }
         # A truncated long TextGrid parses without complaint: hold it against its own counts.
         declared = [int(size) for size in re.findall(r"intervals: size = (\d+)", text)]
-        if declared and sum(declared) != sum(map(len, tiers.values())):
-            raise ValueError(f"{sum(declared)} intervals announced, fewer found")
+        if "item [" in text and (
+            len(declared) != len(tiers) or sum(declared) != sum(map(len, tiers.values()))
+        ):
+            raise ValueError("fewer tiers or intervals than announced")
     except (PraatioException, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path}: not a TextGrid, or a damaged one ({error}); delete it and align again"

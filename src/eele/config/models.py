@@ -175,7 +175,7 @@ class GmmConfig(Section):
     beam: Positive = Field(10.0, description="decoding beam")
     retry_beam: Positive = Field(40.0, description="beam of the second try")
     max_training_minutes: Positive = Field(
-        40.0,
+        20.0,
         description="speech trained on, per language, drawn evenly; all utterances are aligned",
     )
     min_speech_s: Positive = Field(
