@@ -15,6 +15,8 @@ from eele.metrics.recogniser_model import RANGE_DB, PhoneNetwork, normalise
 IGNORED = -1
 _WARM_UP = 0.1
 _LABEL_SMOOTHING = 0.05
+#: Share of the utterances that are varied; the others are heard as they are.
+AUGMENTED = 0.5
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,12 @@ def train_network(
             if len(queue) < settings.batch_size:
                 queue.extend(rng.permutation(len(utterances)).tolist())
             chosen, queue = queue[: settings.batch_size], queue[settings.batch_size :]
-            packed = [augment(utterances[i].mel, targets[i], rng) for i in chosen]
+            packed = [
+                augment(utterances[i].mel, targets[i], rng)
+                if rng.random() < AUGMENTED
+                else (normalise(np.asarray(utterances[i].mel)), targets[i])
+                for i in chosen
+            ]
             mel = torch.from_numpy(np.concatenate([item[0] for item in packed]))[None].to(device)
             target = torch.from_numpy(np.concatenate([item[1] for item in packed])).to(device)
             logits = network(mel)[0]
