@@ -49,13 +49,16 @@ class AudioConfig(Section):
     """The one audio specification every stage uses."""
 
     sample_rate_hz: Annotated[int, Field(ge=8000, le=48000)] = Field(
-        22050, description="sample rate of the cleaned audio, the features and the synthesised speech"
+        22050,
+        description="sample rate of the cleaned audio, the features and the synthesised speech",
     )
     fft_size: Annotated[int, Field(ge=64)] = Field(1024, description="FFT length in samples")
     window_size: Annotated[int, Field(ge=64)] = Field(1024, description="Hann window in samples")
     hop_size: Annotated[int, Field(ge=16)] = Field(256, description="frame shift in samples")
     mel_channels: Annotated[int, Field(ge=8, le=256)] = Field(80, description="mel bands")
-    mel_fmin_hz: Annotated[float, Field(ge=0)] = Field(0.0, description="lowest mel band edge in Hz")
+    mel_fmin_hz: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="lowest mel band edge in Hz"
+    )
     mel_fmax_hz: Positive = Field(8000.0, description="highest mel band edge in Hz")
 
     @model_validator(mode="after")
@@ -94,7 +97,9 @@ class DemoCorpusConfig(Section):
 class CorpusConfig(Section):
     """One corpus of the study."""
 
-    adapter: CorpusAdapter = Field("demo", description="adapter name; `eele list corpora` shows them")
+    adapter: CorpusAdapter = Field(
+        "demo", description="adapter name; `eele list corpora` shows them"
+    )
     name: Name | None = Field(
         None, description="name in paths and utterance ids; the adapter's name when empty"
     )
@@ -179,7 +184,8 @@ class GmmConfig(Section):
         description="speech trained on, per language, drawn evenly; all utterances are aligned",
     )
     min_speech_s: Positive = Field(
-        60.0, description="a language with less speech stops the run: training from scratch collapses"
+        60.0,
+        description="a language with less speech stops the run: training from scratch collapses",
     )
     scarce_speech_s: Positive = Field(
         180.0, description="a language with less speech is marked in the summary"
@@ -260,7 +266,9 @@ class FastSpeech2Config(Section):
     @model_validator(mode="after")
     def _divides(self) -> FastSpeech2Config:
         if self.hidden_size % self.heads:
-            raise ValueError(f"hidden_size {self.hidden_size} is not divisible by heads {self.heads}")
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not divisible by heads {self.heads}"
+            )
         for key in ("kernel_size", "predictor_kernel"):
             if getattr(self, key) % 2 == 0:
                 raise ValueError(f"{key} must be odd, got {getattr(self, key)}")
@@ -348,11 +356,13 @@ class SynthesisConfig(Section):
 class RecogniserConfig(Section):
     """Phone recogniser behind the phone error rate; trained on the study's training recordings."""
 
-    hidden_size: Count = Field(160, description="channels of its convolutions")
-    layers: Count = Field(5, description="convolution layers")
-    steps: Count = Field(500, description="training steps")
+    hidden_size: Count = Field(224, description="channels of its convolutions")
+    layers: Count = Field(
+        3, description="convolution layers; more see, and memorise, longer stretches"
+    )
+    steps: Count = Field(800, description="training steps")
     batch_size: Count = Field(16, description="utterances per step")
-    learning_rate: Positive = Field(2e-3, description="peak learning rate")
+    learning_rate: Positive = Field(4e-3, description="peak learning rate")
     seed: int = Field(1, description="seed")
 
 
@@ -384,9 +394,7 @@ class StudyConfig(Section):
     """One study: one config, one folder of results."""
 
     study: Name = Field("demo", description="name of the study; results go to results/<study>/")
-    title: str = Field(
-        "EELE on a generated corpus", description="heading of the page"
-    )
+    title: str = Field("EELE on a generated corpus", description="heading of the page")
     audio: AudioConfig = Field(AudioConfig(), description="audio specification")
     data_root: Path = Field(
         Path("data"), description="folder below which the corpora lie; identifies no result"
@@ -432,7 +440,9 @@ class StudyConfig(Section):
         sites = SITES[self.backbone.name]
         for name, scheme in self.schemes.items():
             if name in SCHEMES:
-                raise ValueError(f"schemes.{name}: '{name}' is one of the study's eight; choose another name")
+                raise ValueError(
+                    f"schemes.{name}: '{name}' is one of the study's eight; choose another name"
+                )
             if not scheme:
                 raise ValueError(f"schemes.{name}: holds no site; allowed: {', '.join(sites)}")
             for site in scheme:
