@@ -274,11 +274,29 @@ def test_surprise_hardest(tmp_path):
     assert finding(results, "Anger")["agrees"] == "not tested"
 
 
-@pytest.mark.parametrize(("small", "expected"), [(ALL, "yes"), (NONE, "no"), (HALF, "no")])
-def test_small_ranks(tmp_path, small, expected):
+@pytest.mark.parametrize(
+    ("small", "large", "expected"),
+    [(ALL, HALF, "yes"), (NONE, ALL, "no"), (HALF, ALL, "no"), (ALL, ALL, "unclear")],
+)
+def test_small_ranks(tmp_path, small, large, expected):
     hits = {("lora", "g", 2, e): small for e in ("angry", "happy")}
-    hits |= {("lora", "g", 8, e): ALL for e in ("angry", "happy")}
+    hits |= {("lora", "g", 8, e): large for e in ("angry", "happy")}
     assert finding(results_with(hits, tmp_path), "Small ranks")["agrees"] == expected
+
+
+def test_agreement_of_a_few_utterances_is_not_certainty(tmp_path):
+    hits = {("lora", "g", rank, e): ALL for rank in (2, 8) for e in ("angry", "happy")}
+    row = finding(results_with(hits, tmp_path), "Small ranks")
+    # Rule of three: 24 utterances agree, so up to 1 - 0.025^(1/24) of others may not.
+    assert row["interval_high"] == pytest.approx(1 - 0.025 ** (1 / 24))
+    assert row["interval_low"] == -row["interval_high"]
+
+
+def test_two_failures_do_not_keep_up_with_each_other(tmp_path):
+    hits = schemes(a=NONE, c=NONE, g=NONE)
+    hits |= {("full", "-", 0, e): NONE for e in ("angry", "happy")}
+    row = finding(results_with(hits, tmp_path), "LoRA keeps up")
+    assert row["agrees"] == "unclear" and "neither" in row["detail"]
 
 
 def test_weights_are_a_count_without_an_interval(tmp_path):

@@ -188,6 +188,7 @@ def draw_curves(plt: Any, results: Results, bootstrap: Bootstrap, folder: Path) 
         right.set_title(f"adapters, {best.label}: validation")
     for axes in (left, right):
         axes.set_xlabel("step")
+        axes.locator_params(axis="x", nbins=6, integer=True)
         axes.set_ylabel("loss")
         axes.grid(axis="y", color=style.RULE, linewidth=0.6)
         if axes.get_legend_handles_labels()[0]:

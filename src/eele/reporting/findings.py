@@ -7,7 +7,7 @@ are ours too and stand in the column `conditions`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import combinations
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from eele.reporting.bootstrap import Bootstrap
-from eele.reporting.collect import Results, System
+from eele.reporting.collect import Results, System, plain_system
 
 PAPER = "EELE, arXiv 2408.10852"
 SUMMARY_A = f"{PAPER} (through the summary at sciencestack.ai)"
@@ -75,20 +75,42 @@ def verdict(low: float, high: float, threshold: float = 0.0) -> str:
 
 
 def _compared(
+    bootstrap: Bootstrap,
     finding: str,
     source: str,
     measure: str,
     detail: str,
     conditions: str,
     estimate: float,
-    interval: tuple[float, float],
+    draws: np.ndarray,
+    systems: Sequence[System],
+    emotions: Sequence[str] | None = None,
+    comparisons: int = 1,
     threshold: float = 0.0,
+    heard: bool = True,
 ) -> Finding:
+    """A paired comparison; without `heard` (no side carries emotion) no verdict is given."""
     if not np.isfinite(estimate):
         return _not_tested(finding, source, "no test utterance was scored on both sides")
+    n = bootstrap.utterances(systems, emotions)
+    interval = bootstrap.difference_interval(draws, estimate, n, comparisons)
     low, high = (None if not np.isfinite(v) else v for v in interval)
     agrees = verdict(*interval, threshold)
+    if not heard:
+        agrees, detail = UNCLEAR, f"{detail}; neither is recognised above the neutral model"
     return Finding(finding, source, estimate, low, high, agrees, conditions, measure, detail)
+
+
+def _heard(results: Results, bootstrap: Bootstrap, *systems: System) -> bool:
+    """Whether one of `systems` is surely recognised more often than the neutral model."""
+    none = plain_system(results, "none")
+    if none is None:
+        return True
+    base = bootstrap.mean_draws(none)
+    return any(
+        verdict(*bootstrap.interval(bootstrap.mean_draws(system) - base)) == YES
+        for system in systems
+    )
 
 
 def _not_tested(finding: str, source: str, why: str) -> Finding:
@@ -118,13 +140,15 @@ def best_scheme(results: Results, bootstrap: Bootstrap) -> Finding:
         return _not_tested(finding, SUMMARY_A, "needs scheme g and another scheme at one rank")
     a, b = bootstrap.mean_point(ours), bootstrap.mean_point(other)
     return _compared(
+        bootstrap,
         finding,
         SUMMARY_A,
         "accuracy of g minus the best other scheme",
         f"g {a:.2f}, best other: {other.scheme} {b:.2f}",
         _schemes_context(results, bootstrap),
         a - b,
-        bootstrap.interval(bootstrap.mean_draws(ours) - bootstrap.mean_draws(other)),
+        bootstrap.mean_draws(ours) - bootstrap.mean_draws(other),
+        (ours, other),
     )
 
 
@@ -151,6 +175,7 @@ def _emotion_extreme(
     )
     role = "next easiest" if easiest else "next hardest"
     return _compared(
+        bootstrap,
         finding,
         SUMMARY_A,
         f"accuracy of {emotion} minus {rival}"
@@ -159,7 +184,9 @@ def _emotion_extreme(
         f"{emotion} {a:.2f}, {role}: {rival} {b:.2f} (mean over schemes)",
         _schemes_context(results, bootstrap),
         sign * (a - b),
-        bootstrap.interval(sign * draws),
+        sign * draws,
+        systems,
+        (emotion, rival),
     )
 
 
@@ -190,25 +217,24 @@ def small_ranks(results: Results, bootstrap: Bootstrap) -> Finding:
         for g in groups
     )
     return _compared(
+        bootstrap,
         finding,
         SUMMARY_A,
         "accuracy at the smallest rank minus the largest",
         detail,
         f"“nearly” = at most {NEARLY:.2f} lost (our criterion); {bootstrap.conditions()}; {MAP_NOTE}",
         estimate,
-        bootstrap.interval(draws),
+        draws,
+        [s for g in groups for s in (g[0], g[-1])],
         threshold=-NEARLY,
+        heard=_heard(results, bootstrap, *(s for g in groups for s in (g[0], g[-1]))),
     )
-
-
-def _full(results: Results) -> System | None:
-    return next((s for s in results.systems if s.method == "full"), None)
 
 
 def fewer_weights(results: Results, bootstrap: Bootstrap) -> Finding:
     """Trainable weights of the best scheme over those of full fine-tuning: a count, no interval."""
     finding = "Adapters train far fewer weights than full fine-tuning"
-    full, best = _full(results), results.best_scheme()
+    full, best = plain_system(results, "full"), results.best_scheme()
     if full is None or best is None:
         return _not_tested(finding, PAPER, "needs full fine-tuning and a scheme")
     whole = results.mean(full, "trainable_parameters")
@@ -232,11 +258,15 @@ def fewer_weights(results: Results, bootstrap: Bootstrap) -> Finding:
 def against_full(results: Results, bootstrap: Bootstrap) -> Finding:
     """The best scheme against full fine-tuning, paired over sentences."""
     finding = "LoRA keeps up with full fine-tuning at a fraction of its weights"
-    full, best = _full(results), _best(results.compared_schemes, bootstrap.mean_point)
+    full, best = (
+        plain_system(results, "full"),
+        _best(results.compared_schemes, bootstrap.mean_point),
+    )
     if full is None or best is None:
         return _not_tested(finding, SUMMARY_B, "needs full fine-tuning and a scheme")
     a, b = bootstrap.mean_point(best), bootstrap.mean_point(full)
     return _compared(
+        bootstrap,
         finding,
         SUMMARY_B,
         "accuracy of the best scheme minus full fine-tuning",
@@ -244,8 +274,10 @@ def against_full(results: Results, bootstrap: Bootstrap) -> Finding:
         f"“keeps up” = at most {NEARLY:.2f} lost (our criterion); best scheme chosen on the same "
         f"utterances; {_schemes_context(results, bootstrap)}",
         a - b,
-        bootstrap.interval(bootstrap.mean_draws(best) - bootstrap.mean_draws(full)),
+        bootstrap.mean_draws(best) - bootstrap.mean_draws(full),
+        (best, full),
         threshold=-NEARLY,
+        heard=_heard(results, bootstrap, best, full),
     )
 
 
@@ -283,13 +315,17 @@ def place_differs(results: Results, bootstrap: Bootstrap) -> Finding:
     pair = max(pairs, key=lambda candidate: float(crossing(bootstrap.point, candidate)))
     e, f, s, t = pair
     return _compared(
+        bootstrap,
         finding,
         SUMMARY_B,
         measure,
         f"{detail}; widest: {s.scheme} for {e} against {t.scheme} for {f}",
         f"{context}; the widest of {len(pairs)} pairs, interval widened for that (Bonferroni)",
         float(crossing(bootstrap.point, pair)),
-        bootstrap.interval(crossing(bootstrap.draws, pair), comparisons=len(pairs)),
+        crossing(bootstrap.draws, pair),
+        (s, t),
+        (e, f),
+        comparisons=len(pairs),
     )
 
 
@@ -310,7 +346,8 @@ def _one_place(
             continue
         lead = bootstrap.point(top, emotion) - bootstrap.point(rival, emotion)
         draws = bootstrap.draws(top, emotion) - bootstrap.draws(rival, emotion)
-        leads.append((lead, *bootstrap.interval(draws, comparisons=len(emotions))))
+        n = bootstrap.utterances((top, rival), (emotion,))
+        leads.append((lead, *bootstrap.difference_interval(draws, lead, n, len(emotions))))
     if not leads:
         return _not_tested(finding, SUMMARY_B, "no emotion was scored for two schemes")
     lead, low, high = min(leads)
@@ -331,18 +368,20 @@ def adapter_carries(results: Results, bootstrap: Bootstrap) -> Finding:
     """The best scheme against the neutral model: emotion comes from the adapter alone."""
     finding = "Emotion can be plugged into a frozen neutral model"
     best = _best(results.compared_schemes, bootstrap.mean_point)
-    none = next((s for s in results.systems if s.method == "none"), None)
+    none = plain_system(results, "none")
     if best is None or none is None:
         return _not_tested(finding, PAPER, "needs a scheme and the neutral model")
     a, b = bootstrap.mean_point(best), bootstrap.mean_point(none)
     return _compared(
+        bootstrap,
         finding,
         PAPER,
         "accuracy of the best scheme minus the neutral model",
         f"{best.label} {a:.2f}, neutral model {b:.2f}",
         _schemes_context(results, bootstrap),
         a - b,
-        bootstrap.interval(bootstrap.mean_draws(best) - bootstrap.mean_draws(none)),
+        bootstrap.mean_draws(best) - bootstrap.mean_draws(none),
+        (best, none),
     )
 
 

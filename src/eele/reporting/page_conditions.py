@@ -83,7 +83,7 @@ def _reports(results: Results) -> list[dict[str, Any]]:
             "facts": quality.facts(paths.features / "statistics.json", skip=("speakers",)),
         }
     )
-    training = quality.facts(paths.neutral / "training.json")
+    training = quality.facts(paths.neutral / "training.json", skip=("stage_seconds",))
     blocks.append({"title": "Neutral model", "note": "", "facts": training})
     return blocks
 

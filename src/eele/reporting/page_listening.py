@@ -51,14 +51,20 @@ def listening(results: Results, grid: Grid) -> dict[str, Any]:
         rows.append(
             {"emotion": row.emotion, "speaker": row.speaker, "text": row.text, "clips": cells}
         )
-    rank = f"Schemes a to h at rank {results.common_rank}. " if results.common_rank else ""
-    seed = f", seed {results.study.seeds[0]}" if len(results.study.seeds) > 1 else ""
+    shown, seeds = len(grid.rows), results.study.seeds
+    what = (
+        f"All {shown} test utterances of the study"
+        if shown == grid.available
+        else (
+            f"{shown} of the study’s {grid.available} test utterances, taken in turn over emotions and "
+            "speakers, none picked by ear (the others lie in cells/…/speech/)"
+        )
+    )
+    seed = f", spoken with seed {seeds[0]}" if len(seeds) > 1 else ""
+    rank = f" Schemes at rank {results.common_rank}." if results.common_rank else ""
     return {
         "listen_columns": columns,
         "listen_rows": rows,
         "listen_speakers": sorted({row.speaker for row in grid.rows}),
-        "listening_note": (
-            f"{len(grid.rows)} of the study’s {grid.available} test utterances{seed}, taken in turn over "
-            "emotions and speakers, none picked by ear; the rest lies in cells/…/speech/. " + rank
-        ),
+        "listening_note": f"{what}{seed}.{rank}",
     }

@@ -154,6 +154,8 @@ _LABELS = {
     "seconds": "time",
     "train_seconds": "training time",
     "trainable_parameters": "weights",
+    "minutes": "minutes of speech",
+    "train_seconds_audio": "speech trained on",
     "best_step": "best step",
 }
 
@@ -190,7 +192,9 @@ def _fact(key: str, value: Any) -> tuple[str, str]:
     text = _plain(value)
     if key.endswith("x_real_time") and text:
         return _LABELS.get(key, words(key)), f"{text} × real time"
-    if key in ("seconds", "train_seconds") and isinstance(value, int | float):
+    if key in ("seconds", "train_seconds", "train_seconds_audio") and isinstance(
+        value, int | float
+    ):
         return _LABELS[key], duration_text(float(value))
     if key in _LABELS:
         return _LABELS[key], text
