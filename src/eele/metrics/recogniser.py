@@ -31,7 +31,7 @@ SILENCE = "sil"
 NOT_RECOGNISED = ("_", "spn")
 #: How much of the phone's frequency is divided out of the network's posteriors.
 PRIOR_SCALE = 0.2
-GRAMMAR_SCALES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
+GRAMMAR_SCALES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 INSERTIONS = (-1.0, 0.0, 1.0)
 #: Validation utterances the decoder's two settings are tuned on.
 TUNING_UTTERANCES = 48

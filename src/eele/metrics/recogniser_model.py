@@ -48,9 +48,10 @@ class PhoneNetwork(nn.Module):
     """Strided convolution, `layers - 1` residual ones, and a linear output per frame.
 
     Emotional corpora speak few sentences (60 in nEMO, 42 of them for training). A network that sees a
-    syllable to either side learns these sentences by heart and hears them in others: on nEMO's test
-    sentences, dilated layers that see 22 frames to either side make 39 % phone errors, plain ones that
-    see 8 make 36 %, with worse fit to the training sentences.
+    syllable to either side learns these sentences by heart and hears them in others: phone errors on
+    nEMO's test sentences are 39 % with dilated layers that see 22 frames to either side, 36 % with plain
+    ones that see 8, 35 % with wider ones that see 6; the fit to the training sentences is the
+    other way round.
     """
 
     def __init__(
