@@ -23,6 +23,7 @@ from eele.reporting import make_figures, make_page, make_tables
 from eele.reporting.collect import load_results
 from eele.reporting.figures import WORDS
 from eele.reporting.markup import duration_text, heat, number
+from eele.reporting.page_conditions import data_and_conditions
 from eele.reporting.players import listening_grid
 from eele.reporting.quality import stage_table
 
@@ -249,3 +250,20 @@ def test_heat_map_ink_has_contrast(value):
 
     low, high = sorted((luminance(cell.shade), luminance(cell.ink)))
     assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "alignment/alignment.csv",
+        "rejected.csv",
+        "alignment/summary.json",
+        "corpora/demo/source.json",
+    ],
+)
+def test_a_section_without_its_file_is_an_error_not_an_empty_section(tmp_path, name):
+    study, paths = fake_study.build(tmp_path, audio=False)
+    results = load_results(study, paths)
+    (paths.root / name).unlink()
+    with pytest.raises(DataError, match=name):
+        data_and_conditions(results)

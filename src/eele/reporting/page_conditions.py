@@ -39,7 +39,9 @@ def _reports(results: Results) -> list[dict[str, Any]]:
         {
             "title": f"Alignment ({study.alignment.aligner})",
             "note": "",
-            "facts": quality.facts(paths.alignment / "summary.json", skip=("aligner",)),
+            "facts": quality.facts(
+                quality.required(paths.alignment / "summary.json"), skip=("aligner",)
+            ),
         }
     ]
     for judge in study.evaluation.judges:
@@ -80,7 +82,9 @@ def _reports(results: Results) -> list[dict[str, Any]]:
         {
             "title": "Feature extraction",
             "note": "",
-            "facts": quality.facts(paths.features / "statistics.json", skip=("speakers",)),
+            "facts": quality.facts(
+                quality.required(paths.features / "statistics.json"), skip=("speakers",)
+            ),
         }
     )
     training = quality.facts(paths.neutral / "training.json", skip=("stage_seconds",))

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from eele.config.models import StudyConfig
+from eele.errors import DataError
 from eele.io import read_json
 from eele.paths import StudyPaths
 from eele.reporting.collect import read_table
@@ -54,12 +55,18 @@ def corpus_table(paths: StudyPaths) -> HtmlTable:
     return HtmlTable("corpora", "Accepted utterances: training / validation / test", headings, rows)
 
 
+def required(file: Path) -> Path:
+    """`file`, which an earlier stage wrote; DataError when it is gone, so that no section stays silent."""
+    if not file.is_file():
+        raise DataError(f"{file} is missing; run the stage that writes it (snakemake {file})")
+    return file
+
+
 def sources(study: StudyConfig, paths: StudyPaths) -> list[dict[str, str]]:
     """Name, version, licence, address and notes of every corpus."""
     found = []
     for corpus in study.corpora:
-        file = paths.corpus(corpus.id) / "source.json"
-        facts: dict[str, Any] = read_json(file) if file.is_file() else {}
+        facts: dict[str, Any] = read_json(required(paths.corpus(corpus.id) / "source.json"))
         notes = facts.get("notes") or ""
         found.append(
             {
@@ -98,30 +105,27 @@ def energy_comparable(study: StudyConfig, paths: StudyPaths) -> bool:
 
 def rejections(paths: StudyPaths) -> tuple[HtmlTable, int]:
     """Recordings set aside, counted by corpus, stage and reason; and their number."""
-    frames = []
-    if paths.rejected.is_file():
-        rejected = read_table(paths.rejected, ("utterance_id", "corpus", "stage", "reason"))
-        frames.append(rejected[["corpus", "stage", "reason"]])
+    rejected = read_table(paths.rejected, ("utterance_id", "corpus", "stage", "reason"))
     alignment_file = paths.alignment / "alignment.csv"
-    if alignment_file.is_file():
-        alignment = read_table(alignment_file, ("utterance_id", "status", "reason"))
-        failed = alignment[alignment["status"] != "aligned"]
-        corpora = read_table(paths.manifest, ("utterance_id", "corpus")).set_index("utterance_id")
-        frames.append(
-            pd.DataFrame(
-                {
-                    "corpus": corpora["corpus"].reindex(failed["utterance_id"]).to_numpy(),
-                    "stage": "align",
-                    # Scores and times differ per utterance: what comes after the colon is detail.
-                    "reason": failed["reason"].fillna("").str.split(":").str[0].to_numpy(),
-                }
-            )
-        )
-    united = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    alignment = read_table(alignment_file, ("utterance_id", "status", "reason"))
+    failed = alignment[alignment["status"] != "aligned"]
+    corpora = read_table(paths.manifest, ("utterance_id", "corpus")).set_index("utterance_id")
+    frames = [
+        rejected[["corpus", "stage", "reason"]],
+        pd.DataFrame(
+            {
+                "corpus": corpora["corpus"].reindex(failed["utterance_id"]).to_numpy(),
+                "stage": "align",
+                # Scores and times differ per utterance: what comes after the colon is detail.
+                "reason": failed["reason"].fillna("").str.split(":").str[0].to_numpy(),
+            }
+        ),
+    ]
+    united = pd.concat(frames, ignore_index=True).astype(str)
     if united.empty:
         rows: list[list[TableCell]] = []
     else:
-        counts = united.fillna("").groupby(["corpus", "stage", "reason"]).size()
+        counts = united.groupby(["corpus", "stage", "reason"]).size()
         rows = [
             [text(reason), text(corpus), text(words(str(stage))), number(count, 0)]
             for corpus, stage, reason, count in counts.reset_index(name="count").itertuples(
