@@ -259,8 +259,8 @@ def _label_points(figure: Any, axes: Any, points: list[tuple[float, float, str, 
     names: list[np.ndarray] = []
     for (x, y, label, colour), own in zip(points, list(taken), strict=True):
         width = 3 + 2.5 * len(label)
-        # Ranks lie on a line: above it a name is not struck through.
-        places = [(0, 10), *around] if label.startswith("r") else around
+        # Ranks lie on a line and full near the edge: a name above is not struck through.
+        places = [(0, 10), *around] if label.startswith("r") or label == "full" else around
 
         def crowding(place: tuple[int, int], own: np.ndarray = own, width: float = width) -> float:
             spot = own + np.array(place) * scale * (1 + 0.04 * width)
