@@ -34,7 +34,7 @@ def children_cpu_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def run(*arguments, cwd=ROOT, timeout=60, check=False) -> Answer:
+def run(*arguments, cwd=ROOT, timeout=180, check=False) -> Answer:
     """Run `snakemake <arguments>`; stdout and stderr come together."""
     before = children_cpu_s()
     done = subprocess.run(
