@@ -16,7 +16,8 @@ help:            ## this list
 install: $(STAMP) ## .venv with everything pinned in requirements.lock
 
 $(STAMP): requirements.lock pyproject.toml
-	@test -n "$(PYTHON)" || { echo "eele needs Python 3.11 or newer; none was found. Name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(if $(PYTHON),$(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "eele needs Python 3.11 or newer, not '$(PYTHON)'. Name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 		echo "python3 -m venv failed; on Debian and Ubuntu it is in the package python3-venv" >&2; rm -rf $(VENV); exit 1; }
 	@echo "Installing the pinned packages into $(VENV) (once; a few minutes) ..."
