@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 
 import torch
@@ -43,10 +43,17 @@ class Backbone(nn.Module, ABC):
     name: str
     #: Loss terms that each site can lower; the others need not be computed while only it trains.
     site_losses: dict[str, tuple[str, ...]]
+    #: Weight of each loss term in the sum that is minimised and that early stopping watches.
+    loss_weights: dict[str, float]
+
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum of loss terms (a scalar)."""
+        weighted = [self.loss_weights[name] * value for name, value in losses.items()]
+        return torch.stack(weighted).sum()
 
     @abstractmethod
     def losses(self, batch: Batch, terms: Collection[str] | None = None) -> dict[str, Tensor]:
-        """Training losses by name (scalars); with `terms`, only those. Their sum is minimised."""
+        """Training losses by name (scalars); with `terms`, only those."""
 
     @abstractmethod
     def synthesise(self, phones: Tensor, phone_lengths: Tensor, speakers: Tensor) -> Spoken:

@@ -36,6 +36,10 @@ class FastSpeech2(Backbone):
         "decoder": ("mel", "postnet"),
     }
 
+    # Pitch and energy are hard to predict from few sentences: at full weight their overfitting, not the
+    # mel, would decide when training stops.
+    loss_weights = {"mel": 1.0, "postnet": 1.0, "duration": 1.0, "pitch": 0.2, "energy": 0.2}  # noqa: RUF012
+
     def __init__(self, config: FastSpeech2Config, phones: int, speakers: int, mel: int) -> None:
         super().__init__()
         c = config

@@ -298,12 +298,12 @@ class TrainingConfig(Section):
 class PretrainingConfig(TrainingConfig):
     """Neutral pre-training."""
 
-    steps: Count = Field(1500, description="optimiser steps at most")
+    steps: Count = Field(900, description="optimiser steps at most")
     batch_size: Count = Field(16, description="utterances per step")
     learning_rate: Positive = Field(2e-3, description="peak learning rate (AdamW)")
     warmup_steps: Annotated[int, Field(ge=0)] = Field(100, description="linear warm-up")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="AdamW weight decay")
-    validate_every: Count = Field(250, description="steps between validations and checkpoints")
+    validate_every: Count = Field(150, description="steps between validations and checkpoints")
     patience: Count = Field(4, description="validations without improvement before stopping")
     seed: int = Field(1, description="seed of the neutral model")
 
@@ -311,13 +311,13 @@ class PretrainingConfig(TrainingConfig):
 class AdaptationConfig(TrainingConfig):
     """Fine-tuning of one cell on one emotion."""
 
-    steps: Count = Field(300, description="optimiser steps at most")
-    batch_size: Count = Field(16, description="utterances per step")
+    steps: Count = Field(120, description="optimiser steps at most")
+    batch_size: Count = Field(8, description="utterances per step")
     learning_rate: Positive = Field(3e-3, description="peak learning rate of adapters (AdamW)")
     full_learning_rate: Positive = Field(5e-4, description="peak learning rate of method `full`")
     warmup_steps: Annotated[int, Field(ge=0)] = Field(20, description="linear warm-up")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="AdamW weight decay")
-    validate_every: Count = Field(50, description="steps between validations and checkpoints")
+    validate_every: Count = Field(20, description="steps between validations and checkpoints")
     patience: Count = Field(3, description="validations without improvement before stopping")
     lora_alpha_per_rank: Positive = Field(
         1.0, description="lora_alpha = this x rank, so the update is scaled by it at every rank"

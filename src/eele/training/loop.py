@@ -110,7 +110,7 @@ def fit(
         batch = train_set.batch(train_set.positions(run.seed, step, run.config.batch_size))
         engine.train()
         losses = engine.losses(batch.to(fabric.device), run.terms)
-        total = torch.stack(list(losses.values())).sum()
+        total = model.total(losses)
         fabric_optimiser.zero_grad(set_to_none=True)
         fabric.backward(total)
         torch.nn.utils.clip_grad_norm_(parameters, run.config.gradient_clip)
@@ -179,7 +179,7 @@ def _validate(
                 positions
             )
     means = {name: value / len(validation_set) for name, value in sums.items()}
-    total = torch.stack(list(means.values())).sum()
+    total = engine.total(means)
     _log(progress, "validation", means, total)
     if float(total) < progress.best_loss:
         progress.best_loss, progress.best_step, progress.stale = float(total), progress.step, 0
