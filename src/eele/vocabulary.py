@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-EMOTIONS = (
+from typing import Literal, get_args
+
+Emotion = Literal[
     "neutral",
     "calm",
     "happy",
@@ -12,9 +14,10 @@ EMOTIONS = (
     "disgusted",
     "surprised",
     "bored",
-)
+]
+EMOTIONS: tuple[Emotion, ...] = get_args(Emotion)
 
-CORPORA = (
+CorpusAdapter = Literal[
     "vctk",
     "esd",
     "ljspeech",
@@ -26,7 +29,8 @@ CORPORA = (
     "emovdb",
     "folder",
     "demo",
-)
+]
+CORPORA: tuple[CorpusAdapter, ...] = get_args(CorpusAdapter)
 
 SPLITS = ("train", "validation", "test")
 

@@ -101,6 +101,12 @@ def test_cells_are_named_in_short_or_by_folder() -> None:
     assert short == Cell("fastspeech2", "lora", "g", 8, "happy", "1")
     assert parse_cell(f"results/demo/cells/{short.path}", study) == short
     assert parse_cell("full/sad", study).method == "full"
-    for bad in ("lora/g/8", "lora/g/x/happy", "lora/g/64/happy", "lora/z/8/happy", "none/-/0/happy"):
+    for bad in (
+        "lora/g/8",
+        "lora/g/x/happy",
+        "lora/g/64/happy",
+        "lora/z/8/happy",
+        "none/-/0/happy",
+    ):
         with pytest.raises(ConfigError, match="cell"):
             parse_cell(bad, study)
