@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from eele.cells import Cell, check_cell
 from eele.config import StudyConfig, check_study
 from eele.config.models import CorpusConfig
 from eele.errors import ConfigError
-from eele.io import sha256
+from eele.io import hash_json, sha256
 from eele.stage import PARENT_VARIABLE
 
 
@@ -72,10 +73,82 @@ def corpus_parameters(study: StudyConfig, corpus: CorpusConfig) -> dict[str, Any
     return {**corpus.model_dump(mode="json"), "metadata.csv": digest}
 
 
-def section_parameters(study: StudyConfig, *names: str) -> dict[str, Any]:
-    """Config sections by name, as plain values."""
-    values = study.model_dump(mode="json", include=set(names))
-    return {name: values[name] for name in names}
+@dataclass(frozen=True)
+class Stage:
+    """What a stage's results follow from, beside its inputs' content.
+
+    Raise `version` when the stage's results change without its config; `reads` are config keys,
+    `after` the stages whose results it takes up (of cells, see `before_cell`).
+    """
+
+    reads: tuple[str, ...]
+    after: tuple[str, ...] = ()
+    version: int = 1
+
+
+_SCORED = ("judges", "bootstrap_samples", "confidence", "seed")
+
+#: In the order of the way of the data. make_tables, make_figures and make_page read everything.
+STAGES = {
+    "collect_corpus": Stage(("audio", "corpora")),
+    "clean_corpus": Stage(("audio", "cleaning"), ("collect_corpus",)),
+    "assemble_manifest": Stage(("splits", "emotions", "adaptation.speakers"), ("clean_corpus",)),
+    "build_lexicon": Stage(("lexicon",), ("assemble_manifest",)),
+    "align": Stage(("alignment",), ("build_lexicon",)),
+    "extract_features": Stage(("audio", "features"), ("align",)),
+    "index_features": Stage((), ("extract_features",)),
+    "pretrain": Stage(("backbone", "pretraining"), ("index_features",)),
+    "train_judge": Stage(
+        ("audio", "emotions", *(f"evaluation.{key}" for key in _SCORED)), ("index_features",)
+    ),
+    "train_recogniser": Stage(("evaluation.recogniser",), ("index_features",)),
+    "train_cell": Stage(("adaptation",), ("pretrain",)),
+    "synthesise_cell": Stage(("synthesis", "adaptation.speakers")),
+    "score_cell": Stage(
+        ("synthesis", "adaptation.speakers", *(f"evaluation.{key}" for key in _SCORED)),
+        ("train_judge", "train_recogniser"),
+    ),
+}
+
+
+def lineages(study: StudyConfig) -> dict[str, str]:
+    """Stage -> digest of its version and config and of those of all stages before it.
+
+    Rules carry the digest of what lies before them as a parameter. Without it, a stage that is
+    rerun for a changed config and fails leaves its old successors standing: their inputs are merely
+    missing, and Snakemake does not rebuild a missing input of a file that is up to date.
+    """
+    digests: dict[str, str] = {}
+    for name, stage in STAGES.items():
+        values = [_value(study, key) for key in stage.reads]
+        before = [digests[parent] for parent in stage.after]
+        digests[name] = hash_json([name, stage.version, values, before])
+    return digests
+
+
+def before_cell(cell: Cell) -> tuple[str, ...]:
+    """Stages whose results a cell's speech takes up, which depends on what the cell is."""
+    if cell.trained:
+        return ("train_cell",)
+    return ("pretrain",) if cell.spoken else ("index_features",)
+
+
+def stage_parameters(study: StudyConfig, name: str) -> dict[str, Any]:
+    """Version and config of one stage, as plain values named like the config's keys."""
+    stage = STAGES[name]
+    # Of the corpora each job takes its own only (`corpus_parameters`).
+    keys = [key for key in stage.reads if key != "corpora"]
+    values = {key.replace(".", "_"): _value(study, key) for key in keys}
+    return {"version": stage.version, **values}
+
+
+def _value(study: StudyConfig, key: str) -> Any:
+    if key == "corpora":
+        return [corpus_parameters(study, corpus) for corpus in study.corpora]
+    value: Any = study.model_dump(mode="json", include={key.split(".")[0]})
+    for part in key.split("."):
+        value = value[part]
+    return value
 
 
 def identity(study: StudyConfig) -> dict[str, Any]:

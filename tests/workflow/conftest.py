@@ -37,4 +37,5 @@ def finished(tmp_path_factory):
     def ask(*arguments, overrides=()):
         return run(*common, "-n", *arguments, "--configfile", SMOKE, *overrides, check=True)
 
+    ask.folder = folder
     return ask

@@ -73,3 +73,27 @@ def test_one_cell_forced_reruns_that_cell(finished):
     adapter = f"results/smoke/cells/{cell}/adapter/adapter.json"
     jobs = finished("--forcerun", adapter, "results/smoke/report/index.html").jobs
     assert jobs == {"train_cell": 1, "synthesise_cell": 1, "score_cell": 1, **TABLES}
+
+
+def test_a_stage_that_failed_after_a_change_leaves_no_stale_successor(finished, tmp_path):
+    """Its outputs are gone, theirs are of the old config: they must not pass for up to date."""
+    cell = "cells/backbone~fastspeech2/method~full/scheme~-/rank~0/emotion~happy/seed~1"
+    adapters = [finished.folder / "results/smoke" / cell / "adapter" / name for name in (
+        "adapter.safetensors", "adapter.json", "training.json", "curves.csv")]  # fmt: skip
+    kept = [path.rename(tmp_path / path.name) for path in adapters]
+    try:
+        jobs = finished(
+            f"results/smoke/{cell}/metrics.json", "--config", "adaptation={steps: 11}"
+        ).jobs
+        assert jobs == {"train_cell": 1, "synthesise_cell": 1, "score_cell": 1}
+        path = "results/smoke/manifest.csv"
+        assert "Nothing to be done" in finished(path, "--config", "adaptation={steps: 11}").text
+    finally:
+        for path, target in zip(kept, adapters, strict=True):
+            path.rename(target)
+
+
+def test_another_corpus_leaves_the_first_ones_cleaning_alone(finished):
+    more = "corpora=[{adapter: demo, demo: {voices: 2, parallel_sentences: 12, neutral_sentences: 8, emotions: [happy, sad]}}, {adapter: demo, name: second}]"
+    jobs = finished("--config", more).jobs
+    assert jobs["collect_corpus"] == jobs["clean_corpus"] == jobs["assemble_manifest"] == 1

@@ -17,9 +17,8 @@ rule build_lexicon:
         mem_mb=1000,
         runtime=60,
     params:
-        **sections("lexicon"),
+        **stage_params("build_lexicon"),
         config=CONFIG,
-        version=1,
     shell:
         "python scripts/build_lexicon.py --config {params.config}"
         " --log {log} --threads {threads}"
@@ -46,8 +45,7 @@ rule align:
         mem_mb=2500,
         runtime=480,
     params:
-        **sections("alignment"),
+        **stage_params("align"),
         config=CONFIG,
-        version=1,
     shell:
         "$EELE_PYTHON scripts/align.py --config {params.config}" " --log {log} --threads {threads}"

@@ -24,11 +24,10 @@ rule train_cell:
         runtime=480,
         gpu=GPU,
     params:
-        **sections("adaptation"),
+        **stage_params("train_cell"),
         config=CONFIG,
-        version=1,
         cell=CELL,
-        sites=lambda wildcards: cell_of(wildcards).sites(STUDY),
+        sites=sites_of,
     shell:
         "python scripts/train_cell.py --config {params.config}"
         " --cell {params.cell} --log {log} --threads {threads}"
@@ -54,11 +53,11 @@ rule synthesise_cell:
         runtime=120,
         gpu=GPU,
     params:
-        **sections("synthesis"),
+        **stage_params("synthesise_cell"),
         config=CONFIG,
-        version=1,
         cell=CELL,
-        speakers=STUDY.adaptation.speakers,
+        sites=sites_of,
+        made_with=before_cell,
     shell:
         "python scripts/synthesise_cell.py --config {params.config}"
         " --cell {params.cell} --log {log} --threads {threads}"
@@ -86,10 +85,11 @@ rule score_cell:
         mem_mb=2000,
         runtime=120,
     params:
+        **stage_params("score_cell"),
         config=CONFIG,
-        version=1,
         cell=CELL,
-        evaluation=EVALUATION,
+        sites=sites_of,
+        made_with=before_cell,
     shell:
         "python scripts/score_cell.py --config {params.config}"
         " --cell {params.cell} --log {log} --threads {threads}"

@@ -20,8 +20,8 @@ except ConfigError as error:
 RESULTS = f"results/{STUDY.study}"
 CONFIG = f"{RESULTS}/config.resolved.yaml"
 CELLS = sweep(STUDY)
+LINEAGES = eele_workflow.lineages(STUDY)
 IDENTITY = eele_workflow.identity(STUDY)
-EVALUATION = STUDY.evaluation.model_dump(mode="json", exclude={"recogniser"})
 CORPORA = {corpus.id: corpus for corpus in STUDY.corpora}
 CELL = (
     "backbone~{backbone}/method~{method}/scheme~{scheme}/rank~{rank}/emotion~{emotion}/seed~{seed}"
@@ -57,9 +57,10 @@ onstart:
     write_text(CONFIG, dump_study(STUDY))
 
 
-def sections(*names):
-    """Config sections a stage reads, as params: Snakemake reruns the stage when one changes."""
-    return eele_workflow.section_parameters(STUDY, *names)
+def stage_params(stage):
+    """Version and config of a stage and a digest of those before it: a change reruns the stage."""
+    before = [LINEAGES[parent] for parent in eele_workflow.STAGES[stage].after]
+    return {"before": before, **eele_workflow.stage_parameters(STUDY, stage)}
 
 
 def corpus_params(wildcards):
@@ -70,9 +71,28 @@ def cell_of(wildcards):
     return check_cell(Cell(**{**dict(wildcards.items()), "rank": int(wildcards.rank)}), STUDY)
 
 
-def cells(name):
-    """The file `name` of every cell of the sweep."""
-    return [f"{RESULTS}/cells/{cell.path}/{name}" for cell in CELLS]
+def sites_of(wildcards):
+    return cell_of(wildcards).sites(STUDY)
+
+
+def before_cell(wildcards):
+    return [LINEAGES[stage] for stage in eele_workflow.before_cell(cell_of(wildcards))]
+
+
+def cells(name, trained=False):
+    """The file `name` of every cell of the sweep, or of the trained ones."""
+    chosen = [cell for cell in CELLS if cell.trained or not trained]
+    return [f"{RESULTS}/cells/{cell.path}/{name}" for cell in chosen]
+
+
+def material():
+    """What the page and its figures show of the stages before the cells."""
+    names = ["manifest.csv", "rejected.csv", "features/index.csv", "features/statistics.json"]
+    names += ["alignment/alignment.csv", "alignment/summary.json", "recogniser/model.json"]
+    names += ["neutral/training.json", "neutral/curves.csv"]
+    names += [f"corpora/{corpus}/source.json" for corpus in CORPORA]
+    names += [f"judges/{judge}" for judge in STUDY.evaluation.judges]
+    return [f"{RESULTS}/{name}" for name in names]
 
 
 def voice_of(wildcards):

@@ -16,9 +16,8 @@ rule collect_corpus:
         mem_mb=1000,
         runtime=60,
     params:
-        **sections("audio"),
+        **stage_params("collect_corpus"),
         config=CONFIG,
-        version=1,
         corpus=corpus_params,
     shell:
         "python scripts/collect_corpus.py --config {params.config}"
@@ -43,9 +42,9 @@ rule clean_corpus:
         mem_mb=1500,
         runtime=240,
     params:
-        **sections("audio", "cleaning"),
+        **eele_workflow.stage_parameters(STUDY, "clean_corpus"),
         config=CONFIG,
-        version=1,
+        corpus=corpus_params,
     shell:
         "python scripts/clean_corpus.py --config {params.config}"
         " --corpus {wildcards.corpus} --log {log} --threads {threads}"
@@ -68,10 +67,8 @@ rule assemble_manifest:
         mem_mb=1000,
         runtime=30,
     params:
-        **sections("splits", "emotions"),
-        speakers=STUDY.adaptation.speakers,
+        **stage_params("assemble_manifest"),
         config=CONFIG,
-        version=1,
     shell:
         "python scripts/assemble_manifest.py --config {params.config}"
         " --log {log} --threads {threads}"

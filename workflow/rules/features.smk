@@ -18,9 +18,8 @@ rule extract_features:
         mem_mb=1500,
         runtime=240,
     params:
-        **sections("audio", "features"),
+        **stage_params("extract_features"),
         config=CONFIG,
-        version=1,
     shell:
         "python scripts/extract_features.py --config {params.config}"
         " --shard {wildcards.shard} --log {log} --threads {threads}"
@@ -42,8 +41,8 @@ rule index_features:
         mem_mb=1500,
         runtime=30,
     params:
+        **stage_params("index_features"),
         config=CONFIG,
-        version=1,
     shell:
         "python scripts/index_features.py --config {params.config}"
         " --log {log} --threads {threads}"

@@ -4,6 +4,8 @@
 rule make_tables:
     input:
         cells("metrics.json"),
+        cells("utterances.csv"),
+        cells("adapter/training.json", trained=True),
     output:
         "<results>/tables/cells.csv",
         "<results>/tables/scheme_by_emotion.csv",
@@ -29,8 +31,11 @@ rule make_tables:
 
 rule make_figures:
     input:
+        material(),
         rules.make_tables.output,
         cells("metrics.json"),
+        cells("speech/speech.csv"),
+        cells("adapter/curves.csv", trained=True),
     output:
         directory("<results>/figures"),
     log:
@@ -53,9 +58,11 @@ rule make_figures:
 
 rule make_page:
     input:
+        material(),
         rules.make_tables.output,
         rules.make_figures.output,
         cells("provenance.json"),
+        cells("speech/speech.csv"),
     output:
         "<results>/report/index.html",
         "<results>/provenance.json",

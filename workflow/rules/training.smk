@@ -23,9 +23,8 @@ rule pretrain:
         runtime=1440,
         gpu=GPU,
     params:
-        **sections("backbone", "pretraining"),
+        **stage_params("pretrain"),
         config=CONFIG,
-        version=1,
     shell:
         "python scripts/pretrain.py --config {params.config}" " --log {log} --threads {threads}"
 
@@ -47,10 +46,8 @@ rule train_judge:
         mem_mb=2000,
         runtime=240,
     params:
-        **sections("audio", "emotions"),
+        **stage_params("train_judge"),
         config=CONFIG,
-        version=1,
-        evaluation=EVALUATION,
     shell:
         "python scripts/train_judge.py --config {params.config}"
         " --judge {wildcards.judge} --log {log} --threads {threads}"
@@ -76,9 +73,8 @@ rule train_recogniser:
         runtime=480,
         gpu=GPU,
     params:
+        **stage_params("train_recogniser"),
         config=CONFIG,
-        version=1,
-        recogniser=STUDY.evaluation.recogniser.model_dump(),
     shell:
         "python scripts/train_recogniser.py --config {params.config}"
         " --log {log} --threads {threads}"
