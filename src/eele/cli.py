@@ -142,6 +142,9 @@ def _weighted(text: str, study: StudyConfig) -> tuple[Cell, float]:
 
 
 def _say(arguments: argparse.Namespace) -> None:
+    if arguments.output.exists() and not arguments.output.is_file():
+        # The file is replaced whole: a device such as /dev/null would be, too.
+        raise ConfigError(f"-o {arguments.output}: not a regular file; give the name of a WAV file")
     study, paths = _study(arguments.study, arguments.results)
     cells = [_weighted(text, study) for text in arguments.cell]
     names = [cell.path for cell, _ in cells]
@@ -152,9 +155,9 @@ def _say(arguments: argparse.Namespace) -> None:
 
     from eele.neutral import NeutralModel
     from eele.peft import method
+    from eele.peft.stored import plug
     from eele.synthesis import Synthesiser, write_wav
     from eele.text.lexicon import Lexicon
-    from eele.training.stages import plug
 
     neutral = NeutralModel.open(paths.neutral)
     speaker = _voice(arguments.speaker, neutral.speakers, study)

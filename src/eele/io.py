@@ -27,6 +27,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
+    except OSError as error:
+        _name(error, path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -44,8 +47,17 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             # A folder cannot be replaced in one step; an interrupted swap leaves it absent, not mixed.
             shutil.rmtree(path)
         temporary.replace(path)
+    except OSError as error:
+        _name(error, path)
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _name(error: OSError, path: Path) -> None:
+    """Say in an error of writing, which knows no name, what was to be written."""
+    if error.filename is None:
+        error.filename = str(path)
 
 
 def _umask() -> int:

@@ -48,7 +48,9 @@ class NeutralModel:
 
     @classmethod
     def open(cls, folder: Path) -> NeutralModel:
-        """The facts of a neutral model's folder."""
+        """The facts of a neutral model's folder; CheckpointError where there is none."""
+        if not (folder / FACTS).is_file():
+            raise CheckpointError(f"{folder / FACTS} is missing; train the neutral model first")
         facts = read_json(folder / FACTS)
         return cls(
             BackboneConfig.model_validate(facts["backbone"]),

@@ -34,6 +34,17 @@ _ITEMS: dict[str, tuple[Callable[[str], Any], str]] = {
 }
 
 
+#: What the file system may refuse although the stage is right -> what to do.
+_FILE_SYSTEM = {
+    errno.EFBIG: "raise the limit on the size of one file (`ulimit -f`) or use another file system",
+    errno.ENOTDIR: "a part of this path is a file: remove it or give another folder",
+    errno.EACCES: "allow this user to read and write it or give another folder",
+    errno.EPERM: "allow this user to read and write it or give another folder",
+    errno.EROFS: "the file system is mounted read-only: give another folder",
+    errno.EMFILE: "raise the limit on open files (`ulimit -n`)",
+}
+
+
 class Interrupted(BaseException):
     """The job was told to stop; unwinds so that temporary files go away."""
 
@@ -93,6 +104,9 @@ def _attempt(
         if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
             logging.getLogger("eele").error("raised here", exc_info=True)
             return 1, _out_of_memory()
+        if isinstance(error, OSError) and error.errno in _FILE_SYSTEM:
+            logging.getLogger("eele").error("raised here", exc_info=True)
+            return 1, _file_system(error)
         return 1, _unexpected(error, options.log)
     return 0, ""
 
@@ -107,6 +121,11 @@ def _disk_full(error: Exception) -> bool:
     """Whether the disk is full; libraries that write by themselves say so in words only."""
     number = getattr(error, "errno", None)
     return number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error)
+
+
+def _file_system(error: OSError) -> str:
+    what = f"{error.strerror}: {error.filename or 'while writing a file'}"
+    return f"{what}; {_FILE_SYSTEM[error.errno or 0]}, then start the same command again"
 
 
 def _out_of_memory() -> str:

@@ -19,10 +19,10 @@ from eele.features import FeatureStore
 from eele.io import atomic_folder, read_json
 from eele.neutral import NeutralModel
 from eele.paths import StudyPaths
+from eele.peft.stored import plug
 from eele.text.lexicon import Lexicon
 from eele.training import select
 from eele.training.data import Normaliser
-from eele.training.stages import plug
 from eele.vocoders import load as load_vocoder
 
 if TYPE_CHECKING:

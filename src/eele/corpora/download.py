@@ -18,7 +18,12 @@ from eele.errors import DataError
 from eele.io import atomic_folder
 
 _LOG = logging.getLogger(__name__)
+_TELL = "nothing was unpacked; check its row in config/datasets.tsv and tell its publisher"
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
+
+
+class RefusedArchiveError(DataError):
+    """An archive that would write outside its folder."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +87,15 @@ def fetch_dataset(
         raise DataError(f"corpus {adapter}: nothing found at {root}. {reason}. {ask}")
     staging = root.parent / f".{root.name}.download"
     archives = [_fetch(dataset, staging, ask) for dataset in wanted]
-    with atomic_folder(root) as folder:
-        for archive in archives:
-            _LOG.info("unpacking %s", archive)
-            unpack(archive, folder)
-        _drop_single_top(folder)
+    try:
+        with atomic_folder(root) as folder:
+            for archive in archives:
+                _LOG.info("unpacking %s", archive)
+                unpack(archive, folder)
+            _drop_single_top(folder)
+    except RefusedArchiveError:
+        shutil.rmtree(staging)  # no second run could use it
+        raise
     shutil.rmtree(staging)
 
 
@@ -145,7 +154,9 @@ def unpack(archive: Path, folder: Path) -> None:
         else:
             raise DataError(f"{archive}: neither a zip nor a tar archive; delete it and run again")
     except tarfile.FilterError as error:
-        raise DataError(f"{archive}: refused, a member reaches outside: {error}") from error
+        raise RefusedArchiveError(
+            f"{archive}: refused, a member reaches outside: {error}; {_TELL}"
+        ) from error
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
         raise DataError(
             f"{archive}: cannot be unpacked ({error}); check the free disk space, delete the "
@@ -157,8 +168,8 @@ def _check_member(archive: Path, member: zipfile.ZipInfo) -> None:
     name = PurePosixPath(member.filename.replace("\\", "/"))
     outside = name.is_absolute() or ".." in name.parts or member.filename[1:2] == ":"
     if outside or stat.S_ISLNK(member.external_attr >> 16):
-        raise DataError(
-            f"{archive}: refused, its member '{member.filename}' reaches outside or is a link"
+        raise RefusedArchiveError(
+            f"{archive}: refused, its member '{member.filename}' reaches outside or is a link; {_TELL}"
         )
 
 

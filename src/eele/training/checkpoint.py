@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ log = logging.getLogger(__name__)
 
 def save(path: Path, identity: str, state: dict[str, Any]) -> None:
     """Write tensors and plain values; `identity` names the config and data the state belongs to."""
+    # By way of memory: where torch itself writes the file, a full disk is an error without a reason.
+    buffer = io.BytesIO()
+    torch.save({"identity": identity, **state}, buffer)
     with atomic_path(path) as temporary:
-        torch.save({"identity": identity, **state}, temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def load(path: Path, identity: str) -> dict[str, Any] | None:

@@ -17,12 +17,13 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from tqdm import tqdm
 
 from eele.backbones.base import Backbone, Batch
 from eele.config.models import RuntimeConfig, TrainingConfig
-from eele.errors import EeleError
+from eele.errors import ConfigError, EeleError
 from eele.io import atomic_path
 from eele.training import checkpoint
 from eele.training.data import SpeechSet
@@ -57,8 +58,17 @@ class Run:
 
 
 def make_fabric(runtime: RuntimeConfig) -> Fabric:
-    """Lightning Fabric for the study's device and precision."""
-    return Fabric(accelerator=runtime.device, devices=1, precision=runtime.precision)
+    """Lightning Fabric for the study's device and precision; ConfigError where this machine lacks them."""
+    name, _, number = runtime.device.partition(":")
+    try:
+        devices = [int(number)] if number else 1
+        return Fabric(accelerator=name, devices=devices, precision=runtime.precision)
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
+        raise ConfigError(
+            f"runtime.device '{runtime.device}' with runtime.precision '{runtime.precision}' is not "
+            f"possible on this machine, which has {torch.cuda.device_count()} CUDA devices ({error}); "
+            "allowed: auto, cpu, or what is there: cuda, cuda:<number>, mps"
+        ) from error
 
 
 def learning_rate(config: TrainingConfig, peak: float, step: int) -> float:

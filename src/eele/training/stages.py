@@ -5,27 +5,25 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from eele.cells import Cell
 from eele.config import StudyConfig
-from eele.errors import CheckpointError, ConfigError, DataError
+from eele.errors import ConfigError, DataError
 from eele.features import FeatureStore
-from eele.io import hash_json, read_json, sha256, write_json
+from eele.io import hash_json, read_json, write_json
 from eele.neutral import (
     FACTS,
-    WEIGHTS,
     NeutralModel,
-    read_tensors,
     save_neutral,
     save_tensors,
 )
 from eele.paths import StudyPaths
 from eele.peft import method
-from eele.peft.base import AdapterSpec, Attachment
+from eele.peft.base import AdapterSpec
+from eele.peft.stored import ADAPTER_FACTS, ADAPTER_WEIGHTS
 from eele.training import select
 from eele.training.data import Normaliser, SpeechSet
 from eele.training.loop import Progress, Run, fit, make_fabric, write_curves
@@ -34,9 +32,6 @@ if TYPE_CHECKING:
     from eele.backbones.base import Backbone
 
 log = logging.getLogger(__name__)
-
-ADAPTER_WEIGHTS = "adapter.safetensors"
-ADAPTER_FACTS = "adapter.json"
 
 
 def pretrain(study: StudyConfig, paths: StudyPaths) -> None:
@@ -76,6 +71,8 @@ def pretrain(study: StudyConfig, paths: StudyPaths) -> None:
         model.state_dict,
         _loader(model),
     )
+    # The weights first: they are what a full disk has no room for, and nothing is left then.
+    save_neutral(paths.neutral, neutral, model.state_dict())
     write_curves(paths.neutral / "curves.csv", progress.curves)
     write_json(
         paths.neutral / "training.json",
@@ -87,7 +84,6 @@ def pretrain(study: StudyConfig, paths: StudyPaths) -> None:
             "stage_seconds": time.monotonic() - started,
         },
     )
-    save_neutral(paths.neutral, neutral, model.state_dict())
     run.checkpoint.unlink(missing_ok=True)
 
 
@@ -147,6 +143,7 @@ def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
         lambda: how.state(model),
         _loader(model) if full else lambda state: how.load(model, state),
     )
+    save_tensors(folder / ADAPTER_WEIGHTS, how.state(model), {"format": "pt", "kind": cell.method})
     write_curves(folder / "curves.csv", progress.curves)
     write_json(
         folder / ADAPTER_FACTS,
@@ -157,7 +154,6 @@ def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
             "wrapped": attached.wrapped,
         },
     )
-    save_tensors(folder / ADAPTER_WEIGHTS, how.state(model), {"format": "pt", "kind": cell.method})
     write_json(
         folder / "training.json",
         {
@@ -172,29 +168,6 @@ def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
         },
     )
     run.checkpoint.unlink(missing_ok=True)
-
-
-def plug(
-    model: Backbone,
-    neutral: NeutralModel,
-    neutral_folder: Path,
-    adapter: Path,
-    name: str = "adapter",
-) -> Attachment:
-    """Attach and fill the adapter of a folder; CheckpointError when it was trained on another neutral model."""
-    facts = read_json(adapter / ADAPTER_FACTS)
-    base = sha256(neutral_folder / WEIGHTS)
-    if facts["base_sha256"] != base:
-        raise CheckpointError(
-            f"{adapter} was trained on another neutral model ({facts['base_sha256'][:12]}, this one is "
-            f"{base[:12]}); train the cell again"
-        )
-    spec = AdapterSpec.from_dict(facts)
-    how = method(spec.method)
-    attached = how.attach(model, neutral.backbone, spec, name)
-    how.load(model, read_tensors(adapter / ADAPTER_WEIGHTS), name)
-    model.eval()
-    return attached
 
 
 def _sets(
