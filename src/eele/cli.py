@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eele import __version__
-from eele.cells import Cell, sweep
+from eele.cells import Cell, check_cell, sweep
 from eele.config import StudyConfig, load_study
 from eele.errors import ConfigError, EeleError
 from eele.paths import StudyPaths
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="CELL[:WEIGHT]",
-        help="a cell's folder, or METHOD/SCHEME/RANK/EMOTION[/SEED]; repeat to mix; none = neutral",
+        help="a cell's folder, or METHOD/SCHEME/RANK/EMOTION[/SEED]; repeat to mix; without it, the neutral voice",
     )
     say.add_argument(
         "--intensity", type=float, default=1.0, help="scales every adapter (default 1)"
@@ -107,7 +107,7 @@ def _study(name: str, results: Path) -> tuple[StudyConfig, StudyPaths]:
 
 
 def parse_cell(text: str, study: StudyConfig) -> Cell:
-    """A cell named by its folder or as METHOD/SCHEME/RANK/EMOTION[/SEED]; it must be in the sweep."""
+    """A trained cell named by its folder or as METHOD/SCHEME/RANK/EMOTION[/SEED], in the sweep or not."""
     if "~" in text:
         cell = Cell.parse(text)
     else:
@@ -121,14 +121,11 @@ def parse_cell(text: str, study: StudyConfig) -> Cell:
             )
         seed = parts[4] if len(parts) == 5 else str(study.seeds[0])
         cell = Cell(study.backbone.name, parts[0], parts[1], int(parts[2]), parts[3], seed)
-    if cell not in sweep(study) or not cell.trained:
-        names = sorted(
-            f"{c.method}/{c.scheme}/{c.rank}/{c.emotion}/{c.seed}"
-            for c in sweep(study)
-            if c.trained
+    if not cell.trained:
+        raise ConfigError(
+            f"cell '{text}' has no adapter to plug; leave --cell out for the neutral voice"
         )
-        raise ConfigError(f"cell '{text}' is not in study {study.study}; there: {', '.join(names)}")
-    return cell
+    return check_cell(cell, study)
 
 
 def _weighted(text: str, study: StudyConfig) -> tuple[Cell, float]:
@@ -159,6 +156,10 @@ def _say(arguments: argparse.Namespace) -> None:
     from eele.synthesis import Synthesiser, write_wav
     from eele.text.lexicon import Lexicon
 
+    for cell, _ in cells:
+        if not (paths.cell(cell) / "adapter" / "adapter.json").exists():
+            metrics = paths.cell(cell) / "metrics.json"
+            raise ConfigError(f"cell {cell.path} is not trained yet; run: snakemake {metrics}")
     neutral = NeutralModel.open(paths.neutral)
     speaker = _voice(arguments.speaker, neutral.speakers, study)
     model = neutral.load(paths.neutral)

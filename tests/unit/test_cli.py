@@ -104,7 +104,7 @@ def test_cells_are_named_in_short_or_by_folder() -> None:
     for bad in (
         "lora/g/8",
         "lora/g/x/happy",
-        "lora/g/64/happy",
+        "lora/g/0/happy",
         "lora/z/8/happy",
         "none/-/0/happy",
     ):
