@@ -100,7 +100,9 @@ class _GrowingArray:
         self._handle.close()
 
     def abandon(self) -> None:
-        self._handle.close()
+        # On a full disk closing fails as writing did; that first error is the one to be told.
+        with contextlib.suppress(OSError):
+            self._handle.close()
 
     def _write_header(self) -> None:
         npy.write_array_header_1_0(
