@@ -33,7 +33,15 @@ from eele.paths import StudyPaths
 #: Fits a few tables and logs, and no array, model or recording.
 FULL_DISK_BYTES = 32 * 1024
 #: Scripts whose imports take seconds.
-HEAVY = ("align", "extract_features", "index_features", "pretrain", "train_cell", "synthesise_cell")
+HEAVY = (
+    "align",
+    "extract_features",
+    "index_features",
+    "pretrain",
+    "train_recogniser",
+    "train_cell",
+    "synthesise_cell",
+)
 WORDS = {"aiu": "a i u", "uai": "u a i", "iua": "i u a", "aui": "a u i", "ui": "u i", "ai": "a i"}
 CONFIG: dict[str, Any] = {
     "study": "tones",

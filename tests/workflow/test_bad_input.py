@@ -183,6 +183,12 @@ CASES = {
         setting(runtime={"device": "cuda:99"}),
         2,
     ),
+    "no such GPU for the recogniser": Case(
+        ("train_recogniser",),
+        ("runtime.device 'cuda:99'", "not possible on this machine", "allowed: auto, cpu"),
+        setting(runtime={"device": "cuda:99"}),
+        2,
+    ),
     # command line
     "cell of rank 0": Case(
         ("train_cell", "--cell", LORA.replace("rank~2", "rank~0")),

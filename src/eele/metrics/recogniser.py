@@ -16,7 +16,7 @@ import numpy as np
 
 from eele import io
 from eele.config import StudyConfig
-from eele.errors import DataError
+from eele.errors import ConfigError, DataError
 from eele.features import FeatureStore
 from eele.metrics.recogniser_decoder import PhoneLoop, estimate_phone_loop, viterbi
 from eele.paths import StudyPaths
@@ -321,9 +321,17 @@ def _facts(study: StudyConfig, recogniser: Recogniser) -> dict[str, Any]:
 
 
 def _device(study: StudyConfig) -> Any:
+    """The torch device of the config; ConfigError where this machine lacks it."""
     import torch
 
     name = study.runtime.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts
+        raise ConfigError(
+            f"runtime.device '{name}' is not possible on this machine, which has "
+            f"{torch.cuda.device_count()} CUDA devices ({error}); allowed: auto, cpu, or what is "
+            "there: cuda, cuda:<number>, mps"
+        ) from error
