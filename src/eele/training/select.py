@@ -38,16 +38,13 @@ def adaptation_speakers(study: StudyConfig, index: pd.DataFrame) -> tuple[str, .
                 "no speaker has both neutral and emotional training speech; a cell cannot be trained"
             )
         return tuple(possible)
-    full = {speaker: speaker for speaker in possible}
-    # Corpora put their name in front of speakers; the config may leave it out.
-    full.update({s.removeprefix(f"{c.id}_"): s for s in possible for c in study.corpora})
     for speaker in wanted:
-        if speaker not in full:
+        if speaker not in possible:
             raise ConfigError(
                 f"adaptation.speakers: '{speaker}' has no neutral and emotional training speech; "
                 f"possible: {', '.join(possible)}"
             )
-    return tuple(sorted(full[speaker] for speaker in wanted))
+    return tuple(sorted(wanted))
 
 
 def cell_ids(study: StudyConfig, index: pd.DataFrame, emotion: str, split: str) -> list[str]:
