@@ -7,6 +7,7 @@ Embedding of (entries, size) r (entries + size). The update is scaled by alpha /
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -80,7 +81,10 @@ class Lora(Method):
             target_modules=_exactly(modules),
             bias="none",
         )
-        inject_adapter_in_model(config, model, adapter_name=name)
+        with warnings.catch_warnings():
+            # Several adapters side by side are meant here.
+            warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+            inject_adapter_in_model(config, model, adapter_name=name)
         wrapped = [n for n, m in model.named_modules() if name in getattr(m, "r", {})]
         if sorted(wrapped) != sorted(modules):
             difference = set(wrapped) ^ set(modules)
