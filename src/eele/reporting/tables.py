@@ -13,21 +13,12 @@ from eele.io import atomic_path, write_text
 from eele.paths import StudyPaths
 from eele.reporting.bootstrap import Bootstrap
 from eele.reporting.collect import Results, System, load_results
+from eele.reporting.columns import SCORE_COLUMNS
 from eele.reporting.findings import MAP_NOTE, findings_table
 from eele.vocabulary import NOT_APPLICABLE, SCHEMES, scheme_sites
 
 #: Means over emotions and seeds shown beside emotion accuracy.
-FURTHER_SCORES = (
-    "phone_error_rate",
-    "mcd_db",
-    "log_f0_rmse",
-    "log_f0_correlation",
-    "f0_mean_shift_st",
-    "f0_range_shift_st",
-    "rate_ratio",
-    "energy_shift_db",
-    "speaker_similarity",
-)
+FURTHER_SCORES = tuple(c for c in SCORE_COLUMNS if not c.startswith("emotion_accuracy"))
 
 TABLES = ("cells", "scheme_by_emotion", "rank", "methods", "findings")
 
