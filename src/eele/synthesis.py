@@ -86,7 +86,7 @@ class Synthesiser:
                 torch.tensor([self._speaker(speakers[i]) for i in chosen]),
             )
             for row, i in enumerate(chosen):
-                mel = spoken.mel[row, : int(spoken.mel_lengths[row])].float().numpy()
+                mel = spoken.mel[row, : int(spoken.lengths[row])].float().numpy()
                 said[i] = Utterance(
                     self._vocoder.synthesise(self._normaliser.log_mel(mel)),
                     list(phones[i]),

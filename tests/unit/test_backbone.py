@@ -76,8 +76,8 @@ def test_a_padded_batch_speaks_each_item_as_alone(net: Backbone) -> None:
         together = net.synthesise(batch.phones, batch.phone_lengths, batch.speakers)
         for row, item in enumerate(lone):
             alone = net.synthesise(item.phones, item.phone_lengths, item.speakers)
-            frames = int(alone.mel_lengths[0])
-            assert int(together.mel_lengths[row]) == frames == int(alone.durations.sum())
+            frames = int(alone.lengths[0])
+            assert int(together.lengths[row]) == frames == int(alone.durations.sum())
             torch.testing.assert_close(
                 together.mel[row, :frames], alone.mel[0], rtol=1e-4, atol=1e-5
             )

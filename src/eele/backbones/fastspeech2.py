@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eele.backbones.base import Backbone, Batch, Spoken
+from eele.backbones.base import Backbone, Batch, Outcome, Spoken
 from eele.backbones.layers import (
     Conv,
     Postnet,
@@ -76,7 +76,9 @@ class FastSpeech2(Backbone):
         mel = self.mel_projection(self.decoder(expanded, mask)) * mask[:, :, None]
         return mel, mel + self.postnet(mel, mask), mask
 
-    def losses(self, batch: Batch, terms: Collection[str] | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, batch: Batch, terms: Collection[str] | None = None, step: int | None = None
+    ) -> Outcome:
         """Mean squared errors of duration (ln frames), pitch and energy per phone; mean absolute errors of
         the mel before (`mel`) and after the postnet (`postnet`)."""
         wanted = set(terms) if terms is not None else set(self.site_losses["text_encoder"])
@@ -99,7 +101,7 @@ class FastSpeech2(Backbone):
                 losses[name] = (
                     F.l1_loss(output, batch.mel, reduction="none") * weight
                 ).sum() / count
-        return {name: losses[name] for name in losses if name in wanted}
+        return Outcome({name: losses[name] for name in losses if name in wanted}, {})
 
     def synthesise(self, phones: Tensor, phone_lengths: Tensor, speakers: Tensor) -> Spoken:
         """Speak with predicted durations (at least one frame per phone), pitch and energy."""
@@ -114,7 +116,7 @@ class FastSpeech2(Backbone):
             durations,
             int(lengths.max()),
         )
-        return Spoken(mel, lengths, durations)
+        return Spoken(lengths, durations, mel=mel)
 
 
 def _masked_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:

@@ -7,6 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from eele.config.backbones import (
+    BackboneConfig,
+    DiscriminatorConfig,
+    FastSpeech2Config,
+    HifiGanConfig,
+    Vits2Config,
+)
 from eele.config.data import (
     AlignmentConfig,
     AudioConfig,
@@ -34,10 +41,12 @@ __all__ = [
     "CleaningConfig",
     "CorpusConfig",
     "DemoCorpusConfig",
+    "DiscriminatorConfig",
     "EvaluationConfig",
     "FastSpeech2Config",
     "FeatureConfig",
     "GmmConfig",
+    "HifiGanConfig",
     "LexiconConfig",
     "MfaConfig",
     "PretrainingConfig",
@@ -48,42 +57,9 @@ __all__ = [
     "SweepBlock",
     "SynthesisConfig",
     "TrainingConfig",
+    "Vits2Config",
+    "VocoderConfig",
 ]
-
-
-class FastSpeech2Config(Section):
-    """Sizes of the backbone `fastspeech2`."""
-
-    hidden_size: Count = Field(128, description="model width")
-    encoder_layers: Count = Field(3, description="feed-forward Transformer blocks of the encoder")
-    decoder_layers: Count = Field(3, description="feed-forward Transformer blocks of the decoder")
-    heads: Count = Field(2, description="attention heads")
-    filter_size: Count = Field(256, description="channels of the convolutional feed-forward")
-    kernel_size: Count = Field(5, description="kernel of the first feed-forward convolution (odd)")
-    predictor_size: Count = Field(128, description="channels of the variance predictors")
-    predictor_kernel: Count = Field(3, description="kernel of the variance predictors (odd)")
-    postnet_layers: Count = Field(3, description="convolutions of the postnet")
-    postnet_size: Count = Field(96, description="channels of the postnet")
-    dropout: Share = Field(0.1, description="dropout of encoder, decoder and postnet")
-    predictor_dropout: Share = Field(0.3, description="dropout of the variance predictors")
-
-    @model_validator(mode="after")
-    def _divides(self) -> FastSpeech2Config:
-        if self.hidden_size % self.heads:
-            raise ValueError(
-                f"hidden_size {self.hidden_size} is not divisible by heads {self.heads}"
-            )
-        for key in ("kernel_size", "predictor_kernel"):
-            if getattr(self, key) % 2 == 0:
-                raise ValueError(f"{key} must be odd, got {getattr(self, key)}")
-        return self
-
-
-class BackboneConfig(Section):
-    """The text-to-speech model."""
-
-    name: Literal["fastspeech2"] = Field("fastspeech2", description="which backbone")
-    fastspeech2: FastSpeech2Config = Field(FastSpeech2Config(), description="sizes of fastspeech2")
 
 
 class TrainingConfig(Section):
@@ -94,7 +70,15 @@ class TrainingConfig(Section):
     learning_rate: Positive = Field(..., description="peak learning rate (AdamW)")
     warmup_steps: Annotated[int, Field(ge=0)] = Field(..., description="linear warm-up")
     weight_decay: Annotated[float, Field(ge=0)] = Field(..., description="AdamW weight decay")
-    gradient_clip: Positive = Field(1.0, description="largest gradient norm")
+    betas: tuple[Share, Share] = Field((0.9, 0.98), description="AdamW's running averages")
+    decay_per_epoch: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None,
+        description="learning rate times this after each pass over the data; "
+        "half a cosine to the last step when empty",
+    )
+    gradient_clip: Positive | None = Field(
+        1.0, description="largest gradient norm; none when empty"
+    )
     validate_every: Count = Field(..., description="steps between validations and checkpoints")
     patience: Count = Field(..., description="validations without improvement before stopping")
 
@@ -152,9 +136,43 @@ class SweepBlock(Section):
 class SynthesisConfig(Section):
     """From mel to waveform, and what is spoken beside the test sentences."""
 
-    vocoder: Literal["griffin_lim"] = Field("griffin_lim", description="mel to waveform")
+    vocoder: Literal["griffin_lim", "hifigan"] = Field(
+        "griffin_lim",
+        description="mel to waveform, for backbones that end at the mel; hifigan is trained first",
+    )
     griffin_lim_iterations: Count = Field(32, description="phase iterations")
     texts: tuple[str, ...] = Field((), description="free texts every cell also speaks")
+
+
+class VocoderConfig(TrainingConfig):
+    """The neural vocoder `hifigan`, trained on the study's training recordings of every emotion."""
+
+    generator: HifiGanConfig = Field(HifiGanConfig(), description="sizes of the generator")
+    discriminator: DiscriminatorConfig = Field(
+        DiscriminatorConfig(), description="sizes of the discriminators"
+    )
+    segment_frames: Annotated[int, Field(ge=4)] = Field(
+        32, description="frames per utterance and step"
+    )
+    mel_weight: Positive = Field(45.0, description="weight of the mel loss")
+    feature_weight: Positive = Field(2.0, description="weight of the feature-matching loss")
+    steps: Count = Field(100000, description="optimiser steps at most")
+    batch_size: Count = Field(16, description="utterances per step")
+    learning_rate: Positive = Field(2e-4, description="peak learning rate (AdamW)")
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(0, description="linear warm-up")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="AdamW weight decay")
+    betas: tuple[Share, Share] = Field((0.8, 0.99), description="AdamW's running averages")
+    decay_per_epoch: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        0.999,
+        description="learning rate times this after each pass over the data; "
+        "half a cosine to the last step when empty",
+    )
+    gradient_clip: Positive | None = Field(
+        None, description="largest gradient norm; none when empty"
+    )
+    validate_every: Count = Field(2000, description="steps between validations and checkpoints")
+    patience: Count = Field(50, description="validations without improvement before stopping")
+    seed: int = Field(1, description="seed of the vocoder")
 
 
 class RecogniserConfig(Section):
@@ -186,11 +204,22 @@ class RuntimeConfig(Section):
     """Settings that do not identify a result: changing them reruns nothing."""
 
     device: str = Field("auto", description="auto, cpu, cuda, ...")
+    devices: Count = Field(1, description="devices of one pre-training or vocoder run (DDP)")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
         "32-true", description="Lightning Fabric precision"
     )
     threads: Count = Field(1, description="torch threads of a cell's job")
     pretrain_threads: Count = Field(2, description="torch threads of the neutral pre-training")
+    compile: bool = Field(
+        False, description="torch.compile for waveform decoder and discriminators"
+    )
+    checkpoint_minutes: Positive = Field(
+        10.0, description="minutes between checkpoints; one is written at each validation as well"
+    )
+    cache_mb: Count = Field(
+        2000,
+        description="memory of a cell for what its frozen parts put out; more is computed anew",
+    )
     log_every: Count = Field(25, description="steps between lines of the training curves")
 
 
@@ -232,6 +261,9 @@ class StudyConfig(Section):
         (1,), description="seeds of every cell"
     )
     synthesis: SynthesisConfig = Field(SynthesisConfig(), description="waveforms")
+    vocoder: VocoderConfig = Field(
+        VocoderConfig(), description="training of the vocoder hifigan, where the study uses it"
+    )
     evaluation: EvaluationConfig = Field(EvaluationConfig(), description="scores")
     runtime: RuntimeConfig = Field(RuntimeConfig(), description="does not identify a result")
 
@@ -263,6 +295,7 @@ class StudyConfig(Section):
                         f"sweep.{index}.schemes: unknown scheme '{scheme_name}'; "
                         f"allowed: {', '.join(known)}"
                     )
+        self._check_upsampling()
         if "neutral" in self.emotions:
             raise ValueError("emotions: neutral is what the base model speaks; name emotions only")
         ids = [corpus.id for corpus in self.corpora]
@@ -270,3 +303,17 @@ class StudyConfig(Section):
             if ids.count(corpus_id) > 1:
                 raise ValueError(f"corpora: two corpora are named '{corpus_id}'; set `name` on one")
         return self
+
+    def _check_upsampling(self) -> None:
+        """What makes samples of frames must make hop_size of each."""
+        used = {}
+        if self.backbone.name == "vits2":
+            used["backbone.vits2.decoder"] = self.backbone.vits2.decoder
+        if self.synthesis.vocoder == "hifigan":
+            used["vocoder.generator"] = self.vocoder.generator
+        for key, generator in used.items():
+            if generator.samples_per_frame != self.audio.hop_size:
+                raise ValueError(
+                    f"{key}.upsample_rates make {generator.samples_per_frame} samples of a frame; "
+                    f"audio.hop_size is {self.audio.hop_size}"
+                )
