@@ -95,7 +95,7 @@ STAGES = {
     "assemble_manifest": Stage(("splits", "emotions", "adaptation.speakers"), ("clean_corpus",)),
     "build_lexicon": Stage(("lexicon",), ("assemble_manifest",)),
     "align": Stage(("alignment",), ("build_lexicon",)),
-    "extract_features": Stage(("audio", "features"), ("align",)),
+    "extract_features": Stage(("audio", "features"), ("align",), version=2),
     "index_features": Stage((), ("extract_features",)),
     "pretrain": Stage(("backbone", "pretraining"), ("index_features",)),
     "train_judge": Stage(

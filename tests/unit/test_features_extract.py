@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_study import AUDIO, PHONES, build, study
+import soundfile
+from synthetic_study import AUDIO, PHONES, RATE, build, study
 
 import eele.features as features
 from eele import io
 from eele.errors import DataError
 from eele.features.extract import partition
+from eele.features.mel import log_mel
 from eele.features.store import shard_folder
 from eele.paths import StudyPaths
 
@@ -67,6 +69,20 @@ def test_values_are_those_of_the_tones(extracted: StudyPaths) -> None:
     assert found.phone_energy_db[0] < -40
 
 
+def test_samples_are_those_of_the_clean_file(extracted: StudyPaths) -> None:
+    store = features.FeatureStore(extracted)
+    for name in ("s2_happy_2", "s1_neutral_0"):
+        path = next((extracted.root / "corpora").rglob(f"{name}.flac"))
+        samples, _ = soundfile.read(path, dtype="int16")
+        found = store.get(name)
+        np.testing.assert_array_equal(found.samples, samples)
+        assert np.abs(samples).max() > 1000
+        # The features are those of the samples: nothing is lost between the two.
+        np.testing.assert_array_equal(found.mel, log_mel(samples / np.float32(32768), AUDIO))
+        floats, _ = soundfile.read(path, dtype="float32")
+        np.testing.assert_array_equal(found.mel, log_mel(floats, AUDIO))
+
+
 def test_statistics(extracted: StudyPaths) -> None:
     store = features.FeatureStore(extracted)
     statistics = store.statistics
@@ -87,7 +103,7 @@ def test_extraction_repeats_bit_for_bit(extracted: StudyPaths) -> None:
     files = sorted(shard_folder(extracted, 0).glob("*.npy"))
     before = {file.name: io.sha256(file) for file in files}
     features.extract_shard(study(), extracted, 0)
-    assert len(before) == 7
+    assert len(before) == 8
     assert before == {file.name: io.sha256(file) for file in files}
 
 
@@ -138,6 +154,8 @@ def test_broken_inputs_are_named_and_leave_nothing(tmp_path: Path) -> None:
     refuse(f"{recording.name}: the clean recording cannot be read")
     recording.unlink()
     refuse("clean the corpus again")
+    soundfile.write(recording, np.zeros(4000), RATE, subtype="PCM_24")
+    refuse("samples are PCM_24; clean recordings are PCM_16")
     recording.write_bytes(good)
     textgrid.unlink()
     refuse("TextGrid is missing")
@@ -150,8 +168,6 @@ def test_broken_inputs_are_named_and_leave_nothing(tmp_path: Path) -> None:
 
 
 def test_a_textgrid_of_another_recording_is_refused(tmp_path: Path) -> None:
-    import soundfile
-
     paths, recording, _ = one(tmp_path)
     samples, rate = soundfile.read(recording)
     soundfile.write(recording, samples[: len(samples) // 2], rate)

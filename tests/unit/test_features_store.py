@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ def utterance(frames: int, phones: int, seed: int = 0) -> Utterance:
         durations=durations.astype(np.int32),
         phone_log_f0=rng.normal(5, 0.1, phones).astype(np.float32),
         phone_energy_db=rng.uniform(-60, 0, phones).astype(np.float32),
+        samples=rng.integers(-32768, 32768, 16 * frames - 9).astype(np.int16),
     )
 
 
@@ -43,6 +46,14 @@ def write_index(paths: StudyPaths, shards: list[int]) -> None:
     pd.concat(tables).to_csv(paths.features / "index.csv", index=False)
 
 
+def mapped(values: np.ndarray) -> bool:
+    """Whether the array is a view of a memory-mapped file."""
+    base: object = values
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return isinstance(base, mmap.mmap)
+
+
 def test_round_trip_over_two_shards(tmp_path: Path) -> None:
     paths = StudyPaths(tmp_path)
     written = {f"00{i}": utterance(11 + i, 3 + i, seed=i) for i in range(4)}
@@ -55,13 +66,17 @@ def test_round_trip_over_two_shards(tmp_path: Path) -> None:
     store = FeatureStore(paths)
     assert len(store) == 4 and "002" in store and "2" not in store
     assert list(store.index.loc["003", ["frame_count", "phone_count"]]) == [14, 6]
+    assert list(store.index.loc["003", ["sample_start", "sample_count"]]) == [
+        16 * 12 - 9,
+        16 * 14 - 9,
+    ]
     for name, expected in written.items():
         read = store.get(name)
         for field in expected.__dataclass_fields__:
             value = getattr(read, field)
             assert value.dtype == getattr(expected, field).dtype
             np.testing.assert_array_equal(value, getattr(expected, field))
-        assert isinstance(read.mel, np.memmap) and not read.mel.flags.writeable
+            assert not value.flags.writeable and mapped(value)
 
 
 def test_an_interrupted_shard_leaves_nothing(tmp_path: Path) -> None:
@@ -81,6 +96,26 @@ def test_durations_must_sum_to_the_frames(tmp_path: Path) -> None:
     ):
         writer.add(row("a"), wrong)
     assert list((tmp_path / "features").iterdir()) == []
+
+
+@pytest.mark.parametrize("samples", [np.zeros(50, np.float32), np.zeros((50, 2), np.int16)])
+def test_samples_are_one_channel_of_16_bits(tmp_path: Path, samples: np.ndarray) -> None:
+    with (
+        pytest.raises(DataError, match=r"a: samples are .* allowed: one channel of int16"),
+        ShardWriter(StudyPaths(tmp_path), 0) as writer,
+    ):
+        writer.add(row("a"), replace(utterance(10, 3), samples=samples))
+
+
+def test_an_index_from_before_there_were_samples_says_what_to_run(tmp_path: Path) -> None:
+    paths = StudyPaths(tmp_path)
+    with ShardWriter(paths, 0) as writer:
+        writer.add(row("a"), utterance(10, 3))
+    write_index(paths, [0])
+    file = paths.features / "index.csv"
+    pd.read_csv(file).drop(columns="sample_start").to_csv(file, index=False)
+    with pytest.raises(DataError, match="sample_start is missing; run the rules extract_features"):
+        FeatureStore(paths)
 
 
 def test_missing_and_damaged_features_are_named(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,7 +22,7 @@ from eele.config.models import (
 )
 from eele.errors import CheckpointError, ConfigError, DataError, EeleError
 from eele.training import checkpoint, select
-from eele.training.data import ENERGY_FLOOR, Normaliser, SpeechSet
+from eele.training.data import Normaliser, SpeechSet
 from eele.training.loop import Progress, Run, fit, learning_rate, make_fabric
 
 MEL = 6
@@ -65,7 +64,13 @@ class FakeStore:
                 phone_log_f0=(5 + phones / 10).astype(np.float32),
                 phone_energy_db=(-25.0 - phones).astype(np.float32),
             )
-        self.index = pd.DataFrame({"speaker": "s0"}, index=list(self.utterances))
+        self.index = pd.DataFrame(
+            [
+                {"speaker": "s0", "frame_count": len(u.mel), "phone_count": len(u.phones)}
+                for u in self.utterances.values()
+            ],
+            index=list(self.utterances),
+        )
 
     def get(self, utterance_id: str) -> SimpleNamespace:
         return self.utterances[utterance_id]
@@ -114,27 +119,6 @@ def train(a_run: Run, validation: bool = True) -> tuple[Backbone, Progress]:
 
 def same(a: Backbone, b: Backbone) -> bool:
     return all(torch.equal(v, b.state_dict()[k]) for k, v in a.state_dict().items())
-
-
-def test_batches_are_a_pure_function_of_seed_and_step() -> None:
-    a, b = speech_set(), speech_set()
-    steps = list(range(30))
-    backwards = {step: b.positions(7, step, 4) for step in reversed(steps)}
-    assert all(a.positions(7, step, 4) == backwards[step] for step in steps)
-    assert [a.positions(8, s, 4) for s in steps] != [a.positions(7, s, 4) for s in steps]
-    per_epoch = math.ceil(len(a) / 4)
-    for epoch in range(3):
-        drawn = [p for i in range(per_epoch) for p in a.positions(7, epoch * per_epoch + i, 4)]
-        assert sorted(drawn) == list(range(len(a)))
-
-
-def test_normalisation_has_known_values_and_inverts() -> None:
-    normaliser = Normaliser(np.array([1.0, 2.0]), np.array([2.0, 4.0]), STATISTICS["speakers"])
-    mel = np.array([[3.0, 6.0]])
-    assert normaliser.mel(mel).tolist() == [[1.0, 1.0]]
-    assert normaliser.log_mel(normaliser.mel(mel)).tolist() == mel.tolist()
-    assert normaliser.pitch(np.array([5.4]), "s0") == pytest.approx([2.0])
-    assert normaliser.energy(np.array([-20.0, -99.0]), "s0").tolist() == [1.0, ENERGY_FLOOR]
 
 
 def test_learning_rate_warms_up_and_decays() -> None:

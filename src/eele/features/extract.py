@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 #: A TextGrid may end this far from its recording: times are written with few digits.
 _END_TOLERANCE_S = 0.03
+#: Exact in float32, so that no bit of a 16-bit sample is lost.
+_FULL_SCALE = np.float32(32768)
 
 
 class Frames(NamedTuple):
@@ -46,14 +48,17 @@ def analyse(samples: np.ndarray, study: StudyConfig) -> Frames:
 
 
 def read_clean(path: Path, audio: AudioConfig) -> np.ndarray:
-    """Samples (samples,) float32 of a clean recording.
+    """Samples (samples,) int16 of a clean recording, full scale 32768.
 
-    Raises DataError when the file is missing or damaged, has several channels or another rate.
+    Raises DataError when the file is missing or damaged, is not 16-bit, has several channels or
+    another rate.
     """
     import soundfile
 
     try:
-        samples, rate = soundfile.read(path, dtype="float32")
+        with soundfile.SoundFile(path) as file:
+            rate, subtype = file.samplerate, file.subtype
+            samples: np.ndarray = file.read(dtype="int16")
     except (OSError, soundfile.SoundFileError) as error:
         raise DataError(
             f"{path}: the clean recording cannot be read ({error}); delete it and clean the corpus again"
@@ -62,6 +67,12 @@ def read_clean(path: Path, audio: AudioConfig) -> np.ndarray:
         raise DataError(
             f"{path}: {1 if samples.ndim == 1 else samples.shape[1]} channel(s) at {rate} Hz; clean "
             f"recordings have one at {audio.sample_rate_hz} Hz; delete it and clean the corpus again"
+        )
+    if subtype != "PCM_16":
+        # Reading it as 16-bit would drop bits that the features are to be computed from.
+        raise DataError(
+            f"{path}: samples are {subtype}; clean recordings are PCM_16; delete it and clean the "
+            "corpus again"
         )
     if samples.size < 2:
         raise DataError(f"{path}: the recording is empty; delete it and clean the corpus again")
@@ -160,7 +171,7 @@ def _utterance(
     from eele.align.textgrid import read_textgrid, to_frames
 
     samples = read_clean(path, study.audio)
-    frames = analyse(samples, study)
+    frames = analyse(samples.astype(np.float32) / _FULL_SCALE, study)
     if not np.any(frames.f0_hz):
         log.warning("%s: no voiced frame; its pitch is that of the middle of the range", path)
     grid_path = paths.alignment / "textgrids" / speaker / f"{utterance_id}.TextGrid"
@@ -189,4 +200,5 @@ def _utterance(
         durations=durations,
         phone_log_f0=phone_means(contour, durations),
         phone_energy_db=phone_means(frames.energy_db, durations),
+        samples=samples,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,8 @@ INDEX_COLUMNS = (
     "frame_count",
     "phone_start",
     "phone_count",
+    "sample_start",
+    "sample_count",
 )
 _FRAME_ARRAYS = {"mel": np.float32, "f0_hz": np.float32, "energy_db": np.float32}
 _PHONE_ARRAYS = {
@@ -39,6 +41,14 @@ _PHONE_ARRAYS = {
     "phone_log_f0": np.float32,
     "phone_energy_db": np.float32,
 }
+_SAMPLE_ARRAYS = {"samples": np.int16}
+#: Which columns of the index say where an utterance lies in an array.
+_AXES = {
+    **dict.fromkeys(_FRAME_ARRAYS, "frame"),
+    **dict.fromkeys(_PHONE_ARRAYS, "phone"),
+    **dict.fromkeys(_SAMPLE_ARRAYS, "sample"),
+}
+_ARRAYS: dict[str, Any] = {**_FRAME_ARRAYS, **_PHONE_ARRAYS, **_SAMPLE_ARRAYS}
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,9 @@ class Utterance:
     mel (frames, mel_channels) float32, natural log; f0_hz (frames,) float32, 0 = unvoiced;
     energy_db (frames,) float32; phones (phones,) int16, ids of lexicon/phones.json; durations
     (phones,) int32 in frames, summing to frames; phone_log_f0 (phones,) float32, mean ln F0 of
-    the interpolated contour; phone_energy_db (phones,) float32, mean over the phone's frames.
+    the interpolated contour; phone_energy_db (phones,) float32, mean over the phone's frames;
+    samples (samples,) int16, the clean recording as it stands in its file (full scale 32768),
+    empty where only its features are known.
     """
 
     mel: np.ndarray
@@ -58,6 +70,7 @@ class Utterance:
     durations: np.ndarray
     phone_log_f0: np.ndarray
     phone_energy_db: np.ndarray
+    samples: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int16))
 
 
 def shard_folder(paths: StudyPaths, shard: int) -> Path:
@@ -134,14 +147,14 @@ class ShardWriter:
         self._folder = self._stack.enter_context(io.atomic_folder(self._target))
         self._arrays = {
             name: _GrowingArray(self._folder / f"{name}.npy", dtype)
-            for name, dtype in {**_FRAME_ARRAYS, **_PHONE_ARRAYS}.items()
+            for name, dtype in _ARRAYS.items()
         }
         return self
 
     def add(self, row: dict[str, Any], utterance: Utterance) -> None:
         """Append one utterance; `row` holds utterance_id, speaker, emotion, split, duration_s.
 
-        Raises DataError when the arrays disagree in length.
+        Raises DataError when the arrays disagree in length, or the samples are not 16-bit.
         """
         frames, phones = len(utterance.mel), len(utterance.phones)
         for names, expected in ((_FRAME_ARRAYS, frames), (_PHONE_ARRAYS, phones)):
@@ -158,6 +171,13 @@ class ShardWriter:
                 f"{row['utterance_id']}: phone durations sum to {int(np.sum(utterance.durations))} "
                 f"frames, the recording has {frames}; align the corpus again"
             )
+        samples = utterance.samples
+        if samples.ndim != 1 or samples.dtype != np.int16:
+            # Floats in -1..1 would be written as zeros.
+            raise DataError(
+                f"{row['utterance_id']}: samples are {samples.dtype} of shape {samples.shape}; "
+                "allowed: one channel of int16"
+            )
         self._rows.append(
             {
                 **row,
@@ -165,6 +185,8 @@ class ShardWriter:
                 "frame_count": frames,
                 "phone_start": self._arrays["phones"].rows,
                 "phone_count": phones,
+                "sample_start": self._arrays["samples"].rows,
+                "sample_count": len(samples),
             }
         )
         for name, array in self._arrays.items():
@@ -214,7 +236,8 @@ class FeatureStore:
         missing = [column for column in ("shard", *INDEX_COLUMNS) if column not in table.columns]
         if missing:
             raise DataError(
-                f"{file}: column {missing[0]} is missing; run the rule index_features again"
+                f"{file}: column {missing[0]} is missing; run the rules extract_features and "
+                "index_features again"
             )
         #: One row per utterance, by utterance_id, with the columns of features/index.csv.
         self.index: pd.DataFrame = table.set_index("utterance_id")
@@ -223,11 +246,12 @@ class FeatureStore:
             raise DataError(
                 f"{file}: '{double}' is listed twice; run the rule index_features again"
             )
+        columns = [
+            f"{axis}_{end}" for axis in ("frame", "phone", "sample") for end in ("start", "count")
+        ]
         self._place = {
             utterance_id: tuple(map(int, place))
-            for utterance_id, *place in self.index[
-                ["shard", "frame_start", "frame_count", "phone_start", "phone_count"]
-            ].itertuples(name=None)
+            for utterance_id, *place in self.index[["shard", *columns]].itertuples(name=None)
         }
         self._shards: dict[int, dict[str, np.ndarray]] = {}
 
@@ -243,21 +267,20 @@ class FeatureStore:
     def get(self, utterance_id: str) -> Utterance:
         """Features of one utterance, as read-only views. Raises DataError for an unknown id."""
         try:
-            shard, frame_start, frame_count, phone_start, phone_count = self._place[utterance_id]
+            shard, *place = self._place[utterance_id]
         except KeyError:
             raise DataError(
                 f"{self._paths.features}: no features of '{utterance_id}' "
                 f"({len(self)} utterances); was it set aside by the alignment (alignment.csv)?"
             ) from None
         arrays = self._open(shard)
-        frames = slice(frame_start, frame_start + frame_count)
-        phones = slice(phone_start, phone_start + phone_count)
-        return Utterance(
-            **{
-                field.name: arrays[field.name][frames if field.name in _FRAME_ARRAYS else phones]
-                for field in fields(Utterance)
-            }
-        )
+        rows = {
+            axis: slice(start, start + count)
+            for axis, start, count in zip(
+                ("frame", "phone", "sample"), place[::2], place[1::2], strict=True
+            )
+        }
+        return Utterance(**{name: arrays[name][rows[axis]] for name, axis in _AXES.items()})
 
     @cached_property
     def statistics(self) -> dict[str, Any]:
@@ -268,10 +291,11 @@ class FeatureStore:
         if shard not in self._shards:
             folder = shard_folder(self._paths, shard)
             arrays = {}
-            for name in (*_FRAME_ARRAYS, *_PHONE_ARRAYS):
+            for name in _ARRAYS:
                 try:
-                    arrays[name] = np.load(
-                        folder / f"{name}.npy", mmap_mode="r", allow_pickle=False
+                    # As plain arrays over the map: slicing np.memmap costs more than what is read.
+                    arrays[name] = np.asarray(
+                        np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
                     )
                 except (OSError, ValueError) as error:
                     raise DataError(

@@ -1,15 +1,18 @@
-"""Training batches: normalised features, padded; which utterances form a batch depends on seed and step alone."""
+"""Training batches: normalised features, padded; all that is drawn for a batch depends on seed and step alone.
+
+Features stay in their memory maps until a batch needs them: a corpus of many hours costs no memory, and
+processes on one machine share what the operating system keeps of the files.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from eele.backbones.base import Batch
 from eele.errors import DataError
@@ -21,6 +24,10 @@ if TYPE_CHECKING:
 ENERGY_FLOOR = -3.0
 #: Batches are drawn from pools of this many batches sorted by length: little padding, still shuffled.
 POOL = 8
+#: 16-bit samples are divided by this.
+FULL_SCALE = np.float32(32768)
+#: Keep the draws of segments apart from those of batches, which come from the same seeds.
+_TRAINING_SEGMENTS, _FIXED_SEGMENTS = 1, 2
 
 
 @dataclass(frozen=True)
@@ -40,9 +47,10 @@ class Normaliser:
             statistics["speakers"],
         )
 
-    def mel(self, log_mel: np.ndarray) -> np.ndarray:
-        """(frames, mel) ln magnitude -> zero mean, unit variance per band."""
-        return (log_mel - self.mel_mean) / self.mel_std
+    def mel(self, log_mel: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """(frames, mel) ln magnitude -> zero mean, unit variance per band; written to `out` if given."""
+        centred = np.subtract(log_mel, self.mel_mean, out=out)
+        return np.divide(centred, self.mel_std, out=centred)
 
     def log_mel(self, mel: np.ndarray) -> np.ndarray:
         """The inverse of `mel`."""
@@ -61,7 +69,7 @@ class Normaliser:
 
 
 class SpeechSet:
-    """Utterances held in memory as tensors, drawn as padded batches."""
+    """Utterances of a feature store, drawn as padded batches."""
 
     def __init__(
         self,
@@ -69,45 +77,94 @@ class SpeechSet:
         utterance_ids: Sequence[str],
         voices: Sequence[str],
         normaliser: Normaliser,
+        segment_frames: int = 0,
+        hop_size: int = 0,
     ) -> None:
-        """`voices`: speaker names; position = speaker id. Raises DataError when there is no utterance."""
+        """`voices`: speaker names; position = speaker id. With `segment_frames`, batches also hold the
+        samples of that many frames of each recording, `hop_size` samples each.
+
+        Raises DataError when there is no utterance, one has no features, or segments are asked for
+        and the samples do not belong to the frames.
+        """
         if not utterance_ids:
             raise DataError("no utterance to train on: check emotions, speakers and rejected.csv")
-        index = {name: i for i, name in enumerate(voices)}
         self.ids = list(utterance_ids)
-        self._items: list[tuple[torch.Tensor, ...]] = []
         for utterance_id in self.ids:
-            utterance = store.get(utterance_id)
-            speaker = str(store.index.loc[utterance_id, "speaker"])
-            self._items.append(
-                (
-                    torch.from_numpy(np.asarray(utterance.phones, np.int64)),
-                    torch.tensor(index[speaker]),
-                    torch.from_numpy(np.asarray(utterance.durations, np.int64)),
-                    _float(normaliser.pitch(np.asarray(utterance.phone_log_f0), speaker)),
-                    _float(normaliser.energy(np.asarray(utterance.phone_energy_db), speaker)),
-                    _float(normaliser.mel(np.asarray(utterance.mel))),
-                )
-            )
-        self.lengths = np.array([len(item[5]) for item in self._items])
+            if utterance_id not in store.index.index:
+                store.get(utterance_id)  # raises, with the one message about such utterances
+        facts = store.index.loc[self.ids]
+        index = {name: i for i, name in enumerate(voices)}
+        self._store = store
+        self._normaliser = normaliser
+        self._speakers = [str(speaker) for speaker in facts["speaker"]]
+        self._speaker_ids = np.array([index[speaker] for speaker in self._speakers], np.int64)
+        self._phone_counts = facts["phone_count"].to_numpy(np.int64)
+        self.lengths = facts["frame_count"].to_numpy(np.int64)
+        self._segment, self._hop = segment_frames, hop_size
+        if segment_frames:
+            _check_samples(self.ids, self.lengths, facts["sample_count"].to_numpy(), hop_size)
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.ids)
 
-    def batch(self, positions: Sequence[int]) -> Batch:
-        """Padded batch of the utterances at `positions`."""
-        phones, speakers, durations, pitch, energy, mel = zip(
-            *(self._items[i] for i in positions), strict=True
-        )
+    def batch(
+        self,
+        positions: Sequence[int],
+        seed: int = 0,
+        step: int | None = None,
+        pad_frames: int = 1,
+        pad_phones: int = 1,
+        size: int | None = None,
+    ) -> Batch:
+        """Padded batch of the utterances at `positions`; a pure function of its arguments.
+
+        In training `seed`, `step` and `size` are those `positions` were drawn with (they may be some of
+        the step's only): segments differ from step to step, and `epoch` counts the passes. Without a
+        step segments are fixed by their utterance's position and `epoch` is 0. Padded lengths are
+        multiples of `pad_frames` and `pad_phones`; padding is exactly 0.
+        """
+        if step is not None and size is None:
+            raise ValueError("a training batch needs the batch size of its step, to count epochs")
+        chosen = np.asarray(positions, np.int64)
+        frames, phones = self.lengths[chosen], self._phone_counts[chosen]
+        rows, width = len(chosen), _rounded_up(int(phones.max()), pad_phones)
+        ids = np.zeros((rows, width), np.int64)
+        durations = np.zeros((rows, width), np.int64)
+        pitch = np.zeros((rows, width), np.float32)
+        energy = np.zeros((rows, width), np.float32)
+        channels = len(self._normaliser.mel_mean)
+        mel = np.empty((rows, _rounded_up(int(frames.max()), pad_frames), channels), np.float32)
+        segments = np.zeros((rows, self._segment * self._hop), np.float32)
+        starts = self._segment_starts(chosen, seed, step)
+        for row, position in enumerate(positions):
+            utterance = self._store.get(self.ids[position])
+            speaker, n = self._speakers[position], phones[row]
+            ids[row, :n] = utterance.phones
+            durations[row, :n] = utterance.durations
+            pitch[row, :n] = self._normaliser.pitch(utterance.phone_log_f0, speaker)
+            energy[row, :n] = self._normaliser.energy(utterance.phone_energy_db, speaker)
+            # Utterance by utterance, both operations find the frames in the cache.
+            self._normaliser.mel(utterance.mel, out=mel[row, : frames[row]])
+            mel[row, frames[row] :] = 0
+            if self._segment:
+                # A frame's samples begin half a hop before the one it is centred on.
+                _cut(
+                    utterance.samples, int(starts[row]) * self._hop - self._hop // 2, segments[row]
+                )
+        segments /= FULL_SCALE
         return Batch(
-            phones=pad_sequence(list(phones), batch_first=True),
-            phone_lengths=torch.tensor([len(p) for p in phones]),
-            speakers=torch.stack(speakers),
-            durations=pad_sequence(list(durations), batch_first=True),
-            pitch=pad_sequence(list(pitch), batch_first=True),
-            energy=pad_sequence(list(energy), batch_first=True),
-            mel=pad_sequence(list(mel), batch_first=True),
-            mel_lengths=torch.tensor([len(m) for m in mel]),
+            phones=torch.from_numpy(ids),
+            phone_lengths=torch.from_numpy(phones),
+            speakers=torch.from_numpy(self._speaker_ids[chosen]),
+            durations=torch.from_numpy(durations),
+            pitch=torch.from_numpy(pitch),
+            energy=torch.from_numpy(energy),
+            mel=torch.from_numpy(mel),
+            mel_lengths=torch.from_numpy(frames),
+            segment_starts=torch.from_numpy(starts) if self._segment else None,
+            samples=torch.from_numpy(segments) if self._segment else None,
+            items=tuple(self.ids[position] for position in positions),
+            epoch=0 if step is None or size is None else step // self._steps_per_epoch(size),
         )
 
     def positions(self, seed: int, step: int, size: int) -> list[int]:
@@ -115,7 +172,7 @@ class SpeechSet:
 
         Every utterance is drawn once an epoch; the last batch of an epoch may be smaller.
         """
-        epoch, place = divmod(step, -(-len(self) // size))
+        epoch, place = divmod(step, self._steps_per_epoch(size))
         return self._epoch(seed, epoch, size)[place]
 
     def in_order(self, size: int) -> list[list[int]]:
@@ -134,6 +191,49 @@ class SpeechSet:
             batches += [pool[i : i + size].tolist() for i in range(0, len(pool), size)]
         return [batches[i] for i in generator.permutation(len(batches))]
 
+    def _steps_per_epoch(self, size: int) -> int:
+        return -(-len(self) // size)
 
-def _float(values: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+    def _segment_starts(self, chosen: np.ndarray, seed: int, step: int | None) -> np.ndarray:
+        """(batch,) int64 first frames, uniform over where a segment fits; 0 where none does.
+
+        One draw for every utterance of the set, of which the batch takes its own: an utterance's
+        draw does not depend on which others share its batch, nor on how a step is cut over devices.
+        """
+        draws = (
+            self._fixed_draws
+            if step is None
+            else self._draws([abs(seed), step, _TRAINING_SEGMENTS])
+        )
+        places = np.maximum(self.lengths[chosen] - self._segment, 0) + 1
+        return (draws[chosen] * places).astype(np.int64)
+
+    @cached_property
+    def _fixed_draws(self) -> np.ndarray:
+        return self._draws([0, 0, _FIXED_SEGMENTS])
+
+    def _draws(self, seeds: list[int]) -> np.ndarray:
+        return np.random.default_rng(seeds).random(len(self))
+
+
+def _check_samples(ids: list[str], frames: np.ndarray, samples: np.ndarray, hop_size: int) -> None:
+    if hop_size < 1:
+        raise ValueError(f"hop_size is {hop_size}; segments need 1 or more")
+    wrong = np.flatnonzero((samples == 0) | (frames != 1 + samples // hop_size))
+    if wrong.size:
+        i = wrong[0]
+        raise DataError(
+            f"'{ids[i]}': {samples[i]} samples are not {frames[i]} frames of {hop_size}; "
+            "extract the features again"
+        )
+
+
+def _cut(samples: np.ndarray, start: int, out: np.ndarray) -> None:
+    """Copy `samples[start : start + len(out)]` to `out`; what lies outside the recording stays as it is."""
+    first, last = max(start, 0), min(start + len(out), len(samples))
+    if first < last:
+        out[first - start : last - start] = samples[first:last]
+
+
+def _rounded_up(length: int, multiple: int) -> int:
+    return -(-length // multiple) * multiple
