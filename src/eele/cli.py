@@ -270,7 +270,7 @@ def inspect_backbone(
     if name not in SITES:
         raise ConfigError(f"unknown backbone '{name}'; allowed: {', '.join(SITES)}")
     config = study.backbone.model_copy(update={"name": name})
-    model = build(config, phones, speakers, study.audio.mel_channels)
+    model = build(config, phones, speakers, study.audio)
     sites: dict[str, object] = {}
     for site in SITES[name]:
         modules = site_modules(model, config, site.name)

@@ -7,19 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eele.backbones import build
-from eele.config.models import BackboneConfig
+from eele.config.models import AudioConfig, BackboneConfig
 from eele.errors import CheckpointError
 from eele.io import atomic_path, read_json, sha256, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from eele.backbones.base import Backbone
 
 WEIGHTS = "model.safetensors"
 FACTS = "model.json"
+#: The opponent of an adversarially trained model, from which cells go on.
+CRITIC = "critic.safetensors"
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,11 @@ class NeutralModel:
     phones: tuple[str, ...]  # position = phone id
     speakers: tuple[str, ...]  # position = speaker id
     statistics: dict[str, Any]  # features/statistics.json of its training
+    audio: AudioConfig
 
     def fresh(self) -> Backbone:
         """The backbone with weights drawn from torch's current random state."""
-        return build(
-            self.backbone, len(self.phones), len(self.speakers), len(self.statistics["mel_mean"])
-        )
+        return build(self.backbone, len(self.phones), len(self.speakers), self.audio)
 
     def facts(self) -> dict[str, Any]:
         """Plain values for model.json."""
@@ -44,6 +45,7 @@ class NeutralModel:
             "phones": list(self.phones),
             "speakers": list(self.speakers),
             "statistics": self.statistics,
+            "audio": self.audio.model_dump(mode="json"),
         }
 
     @classmethod
@@ -57,6 +59,7 @@ class NeutralModel:
             tuple(facts["phones"]),
             tuple(facts["speakers"]),
             facts["statistics"],
+            AudioConfig.model_validate(facts["audio"]),
         )
 
     def load(self, folder: Path) -> Backbone:
@@ -87,10 +90,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def load_exactly(model: Backbone, path: Path) -> None:
-    """Load a file's weights; names and shapes must match exactly (CheckpointError)."""
+def load_exactly(model: nn.Module, path: Path, partly: bool = False) -> None:
+    """Load a file's weights; names and shapes must match exactly (CheckpointError). With `partly` the
+    file may hold more than the model takes."""
+    tensors = read_tensors(path)
+    if partly:
+        tensors = {key: tensors[key] for key in model.state_dict() if key in tensors}
     try:
-        model.load_state_dict(read_tensors(path), strict=True)
+        model.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not fit the backbone of {FACTS}: {error}") from error
 

@@ -26,7 +26,7 @@ from eele.training.data import Normaliser
 from eele.vocoders import load as load_vocoder
 
 if TYPE_CHECKING:
-    from eele.backbones.base import Backbone
+    from eele.backbones.base import Backbone, Spoken
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,8 @@ class Synthesiser:
         self._phone_ids = {phone: index for index, phone in enumerate(neutral.phones)}
         self._speaker_ids = {name: index for index, name in enumerate(neutral.speakers)}
         self._normaliser = Normaliser.from_statistics(neutral.statistics)
-        self._vocoder = load_vocoder(study, paths)
+        self._hop_size = study.audio.hop_size
+        self._vocoder = load_vocoder(study, paths) if study.uses_vocoder else None
 
     @torch.no_grad()
     def say(self, phones: Sequence[list[str]], speakers: Sequence[str]) -> list[Utterance]:
@@ -86,13 +87,21 @@ class Synthesiser:
                 torch.tensor([self._speaker(speakers[i]) for i in chosen]),
             )
             for row, i in enumerate(chosen):
-                mel = spoken.mel[row, : int(spoken.lengths[row])].float().numpy()
                 said[i] = Utterance(
-                    self._vocoder.synthesise(self._normaliser.log_mel(mel)),
+                    self._waveform(spoken, row),
                     list(phones[i]),
                     spoken.durations[row, : len(phones[i])].tolist(),
                 )
         return [utterance for utterance in said if utterance is not None]
+
+    def _waveform(self, spoken: Spoken, row: int) -> np.ndarray:
+        frames = int(spoken.lengths[row])
+        if spoken.samples is not None:
+            samples = spoken.samples[row, : (frames - 1) * self._hop_size]
+            return samples.float().numpy()
+        assert spoken.mel is not None and self._vocoder is not None
+        mel = spoken.mel[row, :frames].float().numpy()
+        return self._vocoder.synthesise(self._normaliser.log_mel(mel))
 
     def _phone(self, symbol: str) -> int:
         if symbol not in self._phone_ids:
@@ -111,8 +120,9 @@ class Synthesiser:
 def synthesise_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
     """Write the cell's `speech/`: every test sentence of its emotion, then the free texts.
 
-    `recording` holds the clean test recordings, `copy_synthesis` the same through mel and vocoder; both
-    carry the recording's aligned phones.
+    `recording` holds the clean test recordings, `copy_synthesis` the same through mel and vocoder, or
+    through the analysis and decoder of a backbone that makes the waveform; both carry the recording's
+    aligned phones.
     """
     torch.set_num_threads(study.runtime.threads)
     store = FeatureStore(paths)
@@ -130,8 +140,10 @@ def synthesise_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
     if cell.spoken:
         lines += _free_texts(study, manifest, select.adaptation_speakers(study, store.index))
         said = _speak(study, paths, cell, lines)
+    elif cell.method == "copy_synthesis":
+        said = _copy(study, paths, store, lines)
     else:
-        said = [_replay(study, paths, store, cell, line, manifest) for line in lines]
+        said = [_recorded(paths, store, line, manifest[line.utterance_id]) for line in lines]
     _write(study, paths.cell(cell) / "speech", lines, said)
 
 
@@ -145,27 +157,48 @@ def _speak(study: StudyConfig, paths: StudyPaths, cell: Cell, lines: list[Line])
     return Synthesiser(study, paths, neutral, model).say(phones, [line.speaker for line in lines])
 
 
-def _replay(
-    study: StudyConfig,
-    paths: StudyPaths,
-    store: FeatureStore,
-    cell: Cell,
-    line: Line,
-    manifest: Manifest,
-) -> Utterance:
+def _recorded(paths: StudyPaths, store: FeatureStore, line: Line, row: dict[str, str]) -> Utterance:
     import soundfile
 
-    features = store.get(line.utterance_id)
+    samples, _ = soundfile.read(paths.root / row["path"], dtype="float32")
+    return _as_aligned(samples, store, line, read_json(paths.phones))
+
+
+def _copy(
+    study: StudyConfig, paths: StudyPaths, store: FeatureStore, lines: list[Line]
+) -> list[Utterance]:
+    """Test recordings through all of the chain but what is between text and spectrum."""
     inventory = read_json(paths.phones)
-    if cell.method == "recording":
-        samples, _ = soundfile.read(
-            paths.root / manifest[line.utterance_id]["path"], dtype="float32"
-        )
+    mels = [np.asarray(store.get(line.utterance_id).mel) for line in lines]
+    if study.uses_vocoder:
+        vocoder = load_vocoder(study, paths)
+        copies = [vocoder.synthesise(mel) for mel in mels]
     else:
-        samples = load_vocoder(study, paths).synthesise(np.asarray(features.mel))
-    return Utterance(
-        samples, [inventory[i] for i in features.phones], [int(d) for d in features.durations]
-    )
+        neutral = NeutralModel.open(paths.neutral)
+        model = neutral.load(paths.neutral)
+        normaliser = Normaliser.from_statistics(neutral.statistics)
+        copies = []
+        for mel, line in zip(mels, lines, strict=True):
+            with torch.no_grad():
+                samples = model.resynthesise(
+                    torch.from_numpy(normaliser.mel(mel))[None],
+                    torch.tensor([len(mel)]),
+                    torch.tensor([neutral.speakers.index(line.speaker)]),
+                )
+            assert samples is not None
+            copies.append(samples[0].numpy())
+    return [
+        _as_aligned(samples, store, line, inventory)
+        for samples, line in zip(copies, lines, strict=True)
+    ]
+
+
+def _as_aligned(
+    samples: np.ndarray, store: FeatureStore, line: Line, inventory: list[str]
+) -> Utterance:
+    features = store.get(line.utterance_id)
+    phones = [inventory[i] for i in features.phones]
+    return Utterance(samples, phones, [int(d) for d in features.durations])
 
 
 def _free_texts(study: StudyConfig, manifest: Manifest, speakers: tuple[str, ...]) -> list[Line]:

@@ -8,7 +8,7 @@ import torch
 from eele.backbones import build
 from eele.backbones.base import Backbone, Batch
 from eele.backbones.layers import expand_phones, length_mask, sinusoids
-from eele.config.models import BackboneConfig, FastSpeech2Config
+from eele.config.models import AudioConfig, BackboneConfig, FastSpeech2Config
 from eele.sites import SITES, site_modules
 
 CONFIG = BackboneConfig(
@@ -21,7 +21,7 @@ CONFIG = BackboneConfig(
 @pytest.fixture
 def net() -> Backbone:
     torch.manual_seed(0)
-    return build(CONFIG, phones=9, speakers=2, mel=10).eval()
+    return build(CONFIG, phones=9, speakers=2, audio=AudioConfig(mel_channels=10)).eval()
 
 
 def items() -> list[Batch]:
@@ -52,7 +52,7 @@ def padded(lone: list[Batch]) -> Batch:
             return torch.stack(values)
         return torch.nn.utils.rnn.pad_sequence(values, batch_first=True)
 
-    return Batch(*(pad(name) for name in Batch.__dataclass_fields__))
+    return Batch(*(pad(name) for name in Batch._fields[:8]))
 
 
 def test_length_regulator_repeats_each_phone_for_its_frames() -> None:

@@ -15,6 +15,7 @@ from eele.backbones.base import Backbone
 from eele.config import StudyConfig, check_study
 from eele.config.models import (
     AdaptationConfig,
+    AudioConfig,
     BackboneConfig,
     FastSpeech2Config,
     PretrainingConfig,
@@ -23,9 +24,10 @@ from eele.config.models import (
 from eele.errors import CheckpointError, ConfigError, DataError, EeleError
 from eele.training import checkpoint, select
 from eele.training.data import Normaliser, SpeechSet
-from eele.training.loop import Progress, Run, fit, learning_rate, make_fabric
+from eele.training.devices import make_fabric
+from eele.training.loop import Progress, Run, fit, learning_rate
 
-MEL = 6
+MEL = 8
 BACKBONE = BackboneConfig(
     fastspeech2=FastSpeech2Config(
         hidden_size=8,
@@ -103,7 +105,7 @@ def run(tmp_path: Path, steps: int, **config: float) -> Run:
 
 def train(a_run: Run, validation: bool = True) -> tuple[Backbone, Progress]:
     torch.manual_seed(0)
-    model = build(BACKBONE, phones=6, speakers=1, mel=MEL)
+    model = build(BACKBONE, phones=6, speakers=1, audio=AudioConfig(mel_channels=MEL))
     progress = fit(
         make_fabric(RUNTIME),
         model,

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eele.config.models import BackboneConfig
+from eele.config.models import AudioConfig, BackboneConfig
 
 if TYPE_CHECKING:
     from eele.backbones.base import Backbone
 
 
-def build(config: BackboneConfig, phones: int, speakers: int, mel: int) -> Backbone:
-    """A backbone with fresh weights for `phones` phone ids, `speakers` voices and `mel` bands."""
+def build(config: BackboneConfig, phones: int, speakers: int, audio: AudioConfig) -> Backbone:
+    """A backbone with fresh weights for `phones` phone ids, `speakers` voices and the study's audio."""
     # torch is imported here, not with the package: listing backbones must stay instant.
+    if config.name == "vits2":
+        from eele.backbones.vits2.model import Vits2
+
+        return Vits2(config.vits2, phones, speakers, audio)
     from eele.backbones.fastspeech2 import FastSpeech2
 
-    builders = {"fastspeech2": lambda: FastSpeech2(config.fastspeech2, phones, speakers, mel)}
-    return builders[config.name]()
+    return FastSpeech2(config.fastspeech2, phones, speakers, audio.mel_channels)

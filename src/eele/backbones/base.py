@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 import torch
@@ -25,8 +25,8 @@ class Batch(NamedTuple):
     #: t is the hop_size samples around sample t * hop_size, on which the frame's spectrum is centred.
     segment_starts: Tensor | None = None  # (batch,) int64 frames
     samples: Tensor | None = None  # (batch, segment frames * hop_size)
-    #: Position of each utterance in its set, and how often the set has been gone through.
-    items: tuple[int, ...] = ()
+    #: The utterances' ids, and how often the set has been gone through.
+    items: tuple[str, ...] = ()
     epoch: int = 0
 
     def to(self, device: torch.device) -> Batch:
@@ -37,8 +37,9 @@ class Batch(NamedTuple):
         """The batch in page-locked memory, from which a GPU copies while it computes."""
         return self._mapped(Tensor.pin_memory)
 
-    def _mapped(self, change: object) -> Batch:
-        return Batch(*(change(v) if isinstance(v, Tensor) else v for v in self))  # type: ignore[operator]
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        tensors = {k: change(v) for k, v in self._asdict().items() if isinstance(v, Tensor)}
+        return self._replace(**tensors)  # type: ignore[arg-type]
 
     def one(self, row: int) -> Batch:
         """Utterance `row` alone, without its padding."""

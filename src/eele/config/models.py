@@ -213,6 +213,10 @@ class RuntimeConfig(Section):
     compile: bool = Field(
         False, description="torch.compile for waveform decoder and discriminators"
     )
+    pad_frames: Count = Field(
+        1, description="batches are padded to a multiple of this many frames: few shapes to compile"
+    )
+    pad_phones: Count = Field(1, description="likewise for phones")
     checkpoint_minutes: Positive = Field(
         10.0, description="minutes between checkpoints; one is written at each validation as well"
     )
@@ -267,6 +271,11 @@ class StudyConfig(Section):
     evaluation: EvaluationConfig = Field(EvaluationConfig(), description="scores")
     runtime: RuntimeConfig = Field(RuntimeConfig(), description="does not identify a result")
 
+    @property
+    def uses_vocoder(self) -> bool:
+        """Whether the backbone ends at the mel, and a vocoder makes the waveform."""
+        return self.backbone.name == "fastspeech2"
+
     def corpus_root(self, corpus: CorpusConfig) -> Path:
         """Folder of one corpus: its `root` (its adapter's name when empty) below `data_root`."""
         return self.data_root / (corpus.root or Path(corpus.adapter))
@@ -309,7 +318,7 @@ class StudyConfig(Section):
         used = {}
         if self.backbone.name == "vits2":
             used["backbone.vits2.decoder"] = self.backbone.vits2.decoder
-        if self.synthesis.vocoder == "hifigan":
+        if self.uses_vocoder and self.synthesis.vocoder == "hifigan":
             used["vocoder.generator"] = self.vocoder.generator
         for key, generator in used.items():
             if generator.samples_per_frame != self.audio.hop_size:

@@ -1,7 +1,10 @@
-"""The one training loop: neutral pre-training and every cell run through it.
+"""The one training loop: neutral pre-training, the vocoder and every cell run through it.
 
 Everything random in a step is seeded from (seed, step), and batches are a pure function of (seed, step):
 a run that was killed and resumed ends with the same weights as one that was not.
+
+Adversarial training has a second player, the critic. Both are updated from the same evaluation of the
+critic, the model first: neither side's update waits for the other's, and no feature is computed twice.
 """
 
 from __future__ import annotations
@@ -17,18 +20,22 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.utilities.exceptions import MisconfigurationException
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from eele.backbones.base import Backbone, Batch
+from eele.backbones.base import Batch, Critic, Trainable
 from eele.config.models import RuntimeConfig, TrainingConfig
-from eele.errors import ConfigError, EeleError
+from eele.errors import EeleError
 from eele.io import atomic_path
+from eele.stage import Interrupted
 from eele.training import checkpoint
 from eele.training.data import SpeechSet
+from eele.training.devices import deferred_termination
+from eele.training.prefetch import Prefetcher
 
 log = logging.getLogger(__name__)
+
+State = Mapping[str, Tensor]
 
 
 @dataclass
@@ -55,26 +62,38 @@ class Run:
     tensorboard: Path
     label: str
     terms: tuple[str, ...] | None = None  # loss terms the trainable weights can lower; None = all
+    pretraining: bool = False  # whether the model is told the step
 
 
-def make_fabric(runtime: RuntimeConfig) -> Fabric:
-    """Lightning Fabric for the study's device and precision; ConfigError where this machine lacks them."""
-    name, _, number = runtime.device.partition(":")
-    try:
-        devices = [int(number)] if number else 1
-        return Fabric(accelerator=name, devices=devices, precision=runtime.precision)
-    except (ValueError, RuntimeError, MisconfigurationException) as error:
-        raise ConfigError(
-            f"runtime.device '{runtime.device}' with runtime.precision '{runtime.precision}' is not "
-            f"possible on this machine, which has {torch.cuda.device_count()} CUDA devices ({error}); "
-            "allowed: auto, cpu, or what is there: cuda, cuda:<number>, mps"
-        ) from error
+@dataclass
+class Player:
+    """One side of the training: its weights, their optimiser, and how to read and set what is kept."""
+
+    engine: Any
+    optimiser: Any
+    parameters: list[nn.Parameter]
+    state_of: Callable[[], State]
+    load_state: Callable[[State], None]
+
+    def update(self, fabric: Fabric, loss: Tensor, clip: float | None, shared: bool) -> None:
+        """One step down `loss`. `shared`: the graph is needed again for the other player."""
+        self.optimiser.zero_grad(set_to_none=True)
+        # Only this player's gradients: the other side's weights are part of the graph, not of the step.
+        fabric.backward(loss, inputs=self.parameters, retain_graph=shared)
+        if clip is not None:
+            fabric.clip_gradients(
+                self.engine, self.optimiser, max_norm=clip, error_if_nonfinite=False
+            )
+        self.optimiser.step()
 
 
-def learning_rate(config: TrainingConfig, peak: float, step: int) -> float:
-    """Linear warm-up to `peak`, then half a cosine down to 2 % of it at the last step."""
+def learning_rate(config: TrainingConfig, peak: float, step: int, epoch: int = 0) -> float:
+    """Linear warm-up to `peak`; then `decay_per_epoch` to the power of `epoch`, or half a cosine down to
+    2 % of the peak at the last step."""
     if step < config.warmup_steps:
         return peak * (step + 1) / config.warmup_steps
+    if config.decay_per_epoch is not None:
+        return float(peak * config.decay_per_epoch**epoch)
     span = max(1, config.steps - config.warmup_steps)
     progress = min(1.0, (step - config.warmup_steps) / span)
     return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
@@ -82,81 +101,160 @@ def learning_rate(config: TrainingConfig, peak: float, step: int) -> float:
 
 def fit(
     fabric: Fabric,
-    model: Backbone,
+    model: Trainable,
     train_set: SpeechSet,
     validation_set: SpeechSet | None,
     run: Run,
     runtime: RuntimeConfig,
-    state_of: Callable[[], Mapping[str, Tensor]],
-    load_state: Callable[[Mapping[str, Tensor]], None],
+    state_of: Callable[[], State],
+    load_state: Callable[[State], None],
+    critic: Critic | None = None,
 ) -> Progress:
-    """Train `model`'s trainable weights; leaves the best weights (by validation) in the model.
+    """Train `model`'s trainable weights, and `critic` beside it where there is one; leaves the best weights
+    of both (by the model's validation) in them.
 
     `state_of`/`load_state` get and set the trained weights (an adapter, or the whole model). Without a
-    validation set the last weights stay. Raises EeleError when the loss is no longer finite.
+    validation set the last weights stay. Raises EeleError when the loss is no longer finite, Interrupted
+    when the process is told to stop: a checkpoint is written first.
     """
-    # The schedule sets the rate at each step. A fused kernel everywhere torch offers one.
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(
-        parameters,
-        lr=run.learning_rate,
-        betas=(0.9, 0.98),
-        weight_decay=run.config.weight_decay,
-        fused=True,
-    )
-    # The bare module is kept: cells hold peft layers whose names must not move.
-    engine, fabric_optimiser = fabric.setup(model, optimiser)
-    engine.mark_forward_method("losses")
-    progress, best = _resume(run, fabric_optimiser, load_state)
-    started = time.monotonic() - progress.seconds
-    bar = tqdm(
-        total=run.config.steps, initial=progress.step, desc=run.label, mininterval=5, unit="step"
-    )
-    while progress.step < run.config.steps and not _stop(progress, run.config):
-        step = progress.step
-        torch.manual_seed(_step_seed(run.seed, step))
-        for group in fabric_optimiser.param_groups:
-            group["lr"] = learning_rate(run.config, run.learning_rate, step)
-        batch = train_set.batch(train_set.positions(run.seed, step, run.config.batch_size))
-        engine.train()
-        losses = engine.losses(batch.to(fabric.device), run.terms)
-        total = model.total(losses)
-        fabric_optimiser.zero_grad(set_to_none=True)
-        fabric.backward(total)
-        torch.nn.utils.clip_grad_norm_(parameters, run.config.gradient_clip)
-        fabric_optimiser.step()
-        progress.step = step + 1
-        bar.update()
-        last = progress.step == run.config.steps
-        if progress.step % runtime.log_every == 0 or last:
-            _log(progress, "train", losses, total)
-        if progress.step % run.config.validate_every == 0 or last:
-            if not math.isfinite(float(total)):
-                raise EeleError(
-                    f"{run.label}: the loss is {float(total)} at step {progress.step}; lower learning_rate "
-                    f"(now {run.learning_rate:g}) or gradient_clip, or use precision 32-true"
-                )
-            if validation_set is not None:
-                best = _validate(fabric, engine, validation_set, run, progress, state_of, best)
-                bar.set_postfix(validation=f"{progress.best_loss:.3f}", refresh=False)
-            progress.seconds = time.monotonic() - started
-            _save(run, fabric_optimiser, state_of, best, progress)
-    bar.close()
-    progress.seconds = time.monotonic() - started
+    players = [make_player(fabric, model, run, state_of, load_state)]
+    if critic is not None:
+        players.append(make_player(fabric, critic, run, critic.state_dict, critic.load_state_dict))
+    progress, best = _resume(fabric, run, players)
+    started = saved = time.monotonic()
+    before = progress.seconds
+    config, rank, world = run.config, fabric.global_rank, fabric.world_size
+
+    def make(step: int) -> Batch:
+        positions = train_set.positions(run.seed, step, config.batch_size)
+        mine = positions[rank::world] or positions[:1]
+        return train_set.batch(
+            mine, run.seed, step, runtime.pad_frames, runtime.pad_phones, config.batch_size
+        )
+
+    def keep() -> None:
+        progress.seconds = before + time.monotonic() - started
+        _save(fabric, run, players, best, progress)
+
+    def check(losses: Mapping[str, Tensor]) -> None:
+        # Loss scaling (16-mixed) meets gradients beyond its range now and then, and skips their step.
+        scaled = getattr(fabric.strategy.precision, "scaler", None) is not None
+        _check_finite(run, progress.step, losses, [] if scaled else players)
+
+    cuda = fabric.device.type == "cuda"
+    with (
+        deferred_termination() as told_to_stop,
+        Prefetcher(make, progress.step, config.steps, pin=cuda) as batches,
+        tqdm(
+            total=config.steps,
+            initial=progress.step,
+            desc=run.label,
+            mininterval=5,
+            unit="step",
+            disable=rank > 0,
+        ) as bar,
+    ):
+        while progress.step < config.steps and progress.stale < config.patience:
+            step = progress.step
+            batch = next(batches).to(fabric.device)
+            torch.manual_seed(_step_seed(run.seed, step, rank))
+            for player in players:
+                for group in player.optimiser.param_groups:
+                    group["lr"] = learning_rate(config, run.learning_rate, step, batch.epoch)
+                player.engine.train()
+            told = step if run.pretraining else None
+            losses, total = train_step(fabric, model, players, batch, run, told)
+            progress.step = step + 1
+            bar.update()
+            last = progress.step == config.steps
+            if progress.step % runtime.log_every == 0 or last:
+                _log(progress, "train", losses, total)
+            if progress.step % config.validate_every == 0 or last:
+                check(losses)
+                if validation_set is not None:
+                    best = _validate(fabric, model, validation_set, run, progress, players, best)
+                    bar.set_postfix(validation=f"{progress.best_loss:.3f}", refresh=False)
+                keep()
+                saved = time.monotonic()
+            elif told_to_stop() or time.monotonic() - saved > 60 * runtime.checkpoint_minutes:
+                check(losses)
+                keep()
+                saved = time.monotonic()
+            if told_to_stop():
+                raise Interrupted
+    progress.seconds = before + time.monotonic() - started
     if best is not None:
-        load_state(best)
+        for player, state in zip(players, best, strict=True):
+            player.load_state(state)
     else:
         progress.best_step = progress.step
-    write_tensorboard(run.tensorboard, progress.curves)
+    if fabric.is_global_zero:
+        write_tensorboard(run.tensorboard, progress.curves)
     return progress
 
 
-def _stop(progress: Progress, config: TrainingConfig) -> bool:
-    return progress.stale >= config.patience
+def train_step(
+    fabric: Fabric,
+    model: Trainable,
+    players: list[Player],
+    batch: Batch,
+    run: Run,
+    step: int | None,
+) -> tuple[dict[str, Tensor], Tensor]:
+    """One update of the model and then of its critic; returns all loss terms and the model's total."""
+    losses, judged = players[0].engine(batch, run.terms, step)
+    clip = run.config.gradient_clip
+    if len(players) == 1:
+        total = model.total(losses)
+        players[0].update(fabric, total, clip, shared=False)
+        return losses, total
+    critic_losses, opposed = players[1].engine(judged)
+    losses.update(opposed)
+    total = model.total(losses)
+    players[0].update(fabric, total, clip, shared=True)
+    players[1].update(fabric, torch.stack(list(critic_losses.values())).sum(), clip, shared=False)
+    return {**losses, **critic_losses}, total
 
 
-def _step_seed(seed: int, step: int) -> int:
-    return (seed * 1_000_003 + step) % (2**63)
+def make_player(
+    fabric: Fabric,
+    module: nn.Module,
+    run: Run,
+    state_of: Callable[[], State],
+    load_state: Callable[[State], None],
+) -> Player:
+    # The schedule sets the rate at each step. A fused kernel everywhere torch offers one; loss scaling
+    # (16-mixed) has to unscale the gradients before they are clipped, which fused kernels do themselves.
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(
+        parameters,
+        lr=run.learning_rate,
+        betas=run.config.betas,
+        weight_decay=run.config.weight_decay,
+        fused=getattr(fabric.strategy.precision, "scaler", None) is None,
+    )
+    # The bare module is kept: cells hold peft layers whose names must not move.
+    engine, fabric_optimiser = fabric.setup(module, optimiser)
+    return Player(engine, fabric_optimiser, parameters, state_of, load_state)
+
+
+def _step_seed(seed: int, step: int, rank: int = 0) -> int:
+    return (seed * 1_000_003 + step + (rank << 40)) % (2**63)
+
+
+def _check_finite(run: Run, step: int, losses: Mapping[str, Tensor], players: list[Player]) -> None:
+    """Raise EeleError where a loss or a gradient is no longer a number, before it is saved."""
+    values = {name: float(value.detach()) for name, value in losses.items()}
+    wrong = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
+    for player in players:
+        gradients = [p.grad for p in player.parameters if p.grad is not None]
+        if not math.isfinite(float(torch.nn.utils.get_total_norm(gradients))):
+            wrong.append("a gradient is not finite")
+    if wrong:
+        raise EeleError(
+            f"{run.label}: {', '.join(wrong)} at step {step}; lower learning_rate (now "
+            f"{run.learning_rate:g}) or gradient_clip, or use precision 32-true"
+        )
 
 
 def _log(progress: Progress, split: str, losses: Mapping[str, Tensor], total: Tensor) -> None:
@@ -172,59 +270,76 @@ def _log(progress: Progress, split: str, losses: Mapping[str, Tensor], total: Te
 @torch.no_grad()
 def _validate(
     fabric: Fabric,
-    engine: Any,
+    model: Trainable,
     validation_set: SpeechSet,
     run: Run,
     progress: Progress,
-    state_of: Callable[[], Mapping[str, Tensor]],
-    best: Mapping[str, Tensor] | None,
-) -> Mapping[str, Tensor] | None:
+    players: list[Player],
+    best: list[State] | None,
+) -> list[State] | None:
     """Mean losses over the validation utterances; the weights are kept when they are the best so far."""
+    engine = players[0].engine
     engine.eval()
+    torch.manual_seed(_step_seed(run.seed, 0))
     sums: dict[str, Tensor] = {}
-    for positions in validation_set.in_order(run.config.batch_size):
-        batch: Batch = validation_set.batch(positions).to(fabric.device)
-        for name, value in engine.losses(batch, run.terms).items():
+    count = torch.zeros((), device=fabric.device)
+    for positions in validation_set.in_order(run.config.batch_size)[
+        fabric.global_rank :: fabric.world_size
+    ]:
+        batch = validation_set.batch(positions).to(fabric.device)
+        for name, value in engine(batch, run.terms).losses.items():
             sums[name] = sums.get(name, torch.zeros((), device=fabric.device)) + value * len(
                 positions
             )
-    means = {name: value / len(validation_set) for name, value in sums.items()}
-    total = engine.total(means)
+        count += len(positions)
+    if fabric.world_size > 1:
+        sums, count = fabric.all_reduce((sums, count), reduce_op="sum")
+    means = {name: value / count for name, value in sums.items()}
+    total = model.total(means)
     _log(progress, "validation", means, total)
     if float(total) < progress.best_loss:
         progress.best_loss, progress.best_step, progress.stale = float(total), progress.step, 0
-        return {key: value.detach().cpu().clone() for key, value in state_of().items()}
+        return [_snapshot(player.state_of()) for player in players]
     progress.stale += 1
     return best
 
 
+def _snapshot(state: State) -> State:
+    return {key: value.detach().cpu().clone() for key, value in state.items()}
+
+
 def _save(
+    fabric: Fabric,
     run: Run,
-    optimiser: Any,
-    state_of: Callable[[], Mapping[str, Tensor]],
-    best: Mapping[str, Tensor] | None,
+    players: list[Player],
+    best: list[State] | None,
     progress: Progress,
 ) -> None:
+    if not fabric.is_global_zero:
+        return
     checkpoint.save(
         run.checkpoint,
         run.identity,
         {
-            "weights": dict(state_of()),
-            "best": dict(best) if best is not None else None,
-            "optimiser": optimiser.state_dict(),
+            "weights": [dict(player.state_of()) for player in players],
+            "best": [dict(state) for state in best] if best is not None else None,
+            "optimisers": [player.optimiser.state_dict() for player in players],
+            "precision": fabric.strategy.precision.state_dict(),
             "progress": asdict(progress),
         },
     )
 
 
-def _resume(
-    run: Run, optimiser: Any, load_state: Callable[[Mapping[str, Tensor]], None]
-) -> tuple[Progress, Mapping[str, Tensor] | None]:
+def _resume(fabric: Fabric, run: Run, players: list[Player]) -> tuple[Progress, list[State] | None]:
     state = checkpoint.load(run.checkpoint, run.identity)
     if state is None:
         return Progress(), None
-    load_state(state["weights"])
-    optimiser.load_state_dict(state["optimiser"])
+    for player, weights, optimiser in zip(
+        players, state["weights"], state["optimisers"], strict=True
+    ):
+        player.load_state(weights)
+        player.optimiser.load_state_dict(optimiser)
+    fabric.strategy.precision.load_state_dict(state["precision"])
     progress = Progress(**state["progress"])
     log.info("%s: resumed at step %d of %d", run.label, progress.step, run.config.steps)
     return progress, state["best"]

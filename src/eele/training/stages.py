@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from eele.backbones import weight_norm
 from eele.cells import Cell
 from eele.config import StudyConfig
 from eele.errors import ConfigError, DataError
 from eele.features import FeatureStore
 from eele.io import hash_json, read_json, write_json
 from eele.neutral import (
+    CRITIC,
     FACTS,
     NeutralModel,
+    load_exactly,
     save_neutral,
     save_tensors,
 )
@@ -26,10 +28,11 @@ from eele.peft.base import AdapterSpec
 from eele.peft.stored import ADAPTER_FACTS, ADAPTER_WEIGHTS
 from eele.training import select
 from eele.training.data import Normaliser, SpeechSet
-from eele.training.loop import Progress, Run, fit, make_fabric, write_curves
+from eele.training.devices import make_fabric
+from eele.training.loop import Progress, Run, fit, write_curves
 
 if TYPE_CHECKING:
-    from eele.backbones.base import Backbone
+    from eele.backbones.base import Backbone, Critic
 
 log = logging.getLogger(__name__)
 
@@ -37,21 +40,25 @@ log = logging.getLogger(__name__)
 def pretrain(study: StudyConfig, paths: StudyPaths) -> None:
     """Train the neutral model on the neutral training utterances of every corpus; write `neutral/`.
 
-    Stops early on the neutral utterances of the validation sentences; without any, runs all steps.
+    Stops early on the neutral utterances of the validation sentences; without any, runs all steps. A
+    critic is saved beside the model: cells go on from it.
     """
     started = time.monotonic()
     torch.set_num_threads(study.runtime.pretrain_threads)
+    fabric = make_fabric(study.runtime, study.runtime.devices)
     store = FeatureStore(paths)
     neutral = NeutralModel(
         study.backbone,
         tuple(read_json(paths.phones)),
         select.neutral_speakers(store.index),
         dict(store.statistics),
+        study.audio,
     )
     torch.manual_seed(study.pretraining.seed)
     model = neutral.fresh()
+    critic = model.critic()
     sets = _sets(
-        store, neutral, [select.neutral_ids(store.index, s) for s in ("train", "validation")]
+        store, neutral, model, [select.neutral_ids(store.index, s) for s in ("train", "validation")]
     )
     run = Run(
         study.pretraining,
@@ -61,17 +68,28 @@ def pretrain(study: StudyConfig, paths: StudyPaths) -> None:
         checkpoint=paths.checkpoints / "neutral.pt",
         tensorboard=paths.neutral / "tensorboard",
         label="neutral",
+        pretraining=True,
     )
+    for player in (model, critic):
+        if player is not None:
+            player.normalise_weights()
     progress = fit(
-        make_fabric(study.runtime),
+        fabric,
         model,
         *sets,
         run,
         study.runtime,
         model.state_dict,
-        _loader(model),
+        model.load_state_dict,
+        critic,
     )
+    if not fabric.is_global_zero:
+        return
     # The weights first: they are what a full disk has no room for, and nothing is left then.
+    if critic is not None:
+        weight_norm.fold(critic)
+        save_tensors(paths.neutral / CRITIC, critic.state_dict(), {"format": "pt"})
+    model.fold_weights()
     save_neutral(paths.neutral, neutral, model.state_dict())
     write_curves(paths.neutral / "curves.csv", progress.curves)
     write_json(
@@ -79,6 +97,7 @@ def pretrain(study: StudyConfig, paths: StudyPaths) -> None:
         {
             **_training_facts(progress, study.pretraining.steps),
             "trainable_parameters": sum(p.numel() for p in model.parameters()),
+            "critic_parameters": _count(critic),
             "utterances": len(sets[0]),
             "minutes": _minutes(study, sets[0]),
             "stage_seconds": time.monotonic() - started,
@@ -105,7 +124,7 @@ def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
             f"no training utterance of emotion '{cell.emotion}'; the corpora hold: "
             + ", ".join(sorted(set(store.index["emotion"])))
         )
-    sets = _sets(store, neutral, ids)
+    sets = _sets(store, neutral, model, ids)
     spec = AdapterSpec(
         cell.method,
         cell.sites(study),
@@ -134,6 +153,13 @@ def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
         label=f"{cell.method} {cell.scheme} r{cell.rank} {cell.emotion}",
         terms=None if full else _terms(model, spec.sites),
     )
+    critic = model.critic(run.terms)
+    if critic is not None:
+        # The opponent goes on where pre-training left it; it is no part of the adapter.
+        load_exactly(critic, paths.neutral / CRITIC, partly=True)
+        critic.normalise_weights()
+    if not full:
+        model.adapt(spec.sites, study.runtime.cache_mb)
     progress = fit(
         make_fabric(study.runtime),
         model,
@@ -141,7 +167,8 @@ def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
         run,
         study.runtime,
         lambda: how.state(model),
-        _loader(model) if full else lambda state: how.load(model, state),
+        model.load_state_dict if full else lambda state: how.load(model, state),
+        critic,
     )
     save_tensors(folder / ADAPTER_WEIGHTS, how.state(model), {"format": "pt", "kind": cell.method})
     write_curves(folder / "curves.csv", progress.curves)
@@ -161,6 +188,7 @@ def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
             "trainable_parameters": trainable,
             "adapter_bytes": (folder / ADAPTER_WEIGHTS).stat().st_size,
             "unwrappable": attached.unwrappable,
+            "critic_parameters": _count(critic),
             "utterances": len(sets[0]),
             "minutes": _minutes(study, sets[0]),
             "loss_terms": list(run.terms) if run.terms else "all",
@@ -171,14 +199,25 @@ def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
 
 
 def _sets(
-    store: FeatureStore, neutral: NeutralModel, ids: list[list[str]]
+    store: FeatureStore, neutral: NeutralModel, model: Backbone, ids: list[list[str]]
 ) -> tuple[SpeechSet, SpeechSet | None]:
     normaliser = Normaliser.from_statistics(neutral.statistics)
-    train = SpeechSet(store, ids[0], neutral.speakers, normaliser)
-    if not ids[1]:
+    waveform = (model.segment_frames, neutral.audio.hop_size)
+    train, validation = (_long_enough(store, names) for names in ids)
+    train_set = SpeechSet(store, train, neutral.speakers, normaliser, *waveform)
+    if not validation:
         log.warning("no validation utterance: training runs all its steps without early stopping")
-        return train, None
-    return train, SpeechSet(store, ids[1], neutral.speakers, normaliser)
+        return train_set, None
+    return train_set, SpeechSet(store, validation, neutral.speakers, normaliser, *waveform)
+
+
+def _long_enough(store: FeatureStore, ids: list[str]) -> list[str]:
+    """Utterances with a frame or more per phone: an alignment gives each phone one at least."""
+    rows = store.index.loc[ids]
+    short = rows.index[rows["frame_count"] < rows["phone_count"]]
+    if len(short):
+        log.warning("%d utterances have more phones than frames: %s", len(short), list(short)[:5])
+    return [name for name in ids if name not in set(short)]
 
 
 def _terms(model: Backbone, sites: tuple[str, ...]) -> tuple[str, ...]:
@@ -187,11 +226,8 @@ def _terms(model: Backbone, sites: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(reached))
 
 
-def _loader(model: Backbone) -> Any:
-    def load(state: Mapping[str, torch.Tensor]) -> None:
-        model.load_state_dict(state, strict=True)
-
-    return load
+def _count(critic: Critic | None) -> int:
+    return sum(p.numel() for p in critic.parameters()) if critic is not None else 0
 
 
 def _identity(facts: dict[str, Any], config: dict[str, Any], *sets: SpeechSet | None) -> str:
