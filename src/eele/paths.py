@@ -64,6 +64,11 @@ class StudyPaths:
         """Folder of the neutral model: model.safetensors, model.json, curves.csv, provenance.json."""
         return self.root / "neutral"
 
+    @property
+    def vocoder(self) -> Path:
+        """Folder of the trained vocoder: model.safetensors, model.json, critic.safetensors, curves.csv."""
+        return self.root / "vocoder"
+
     def judge(self, judge: str) -> Path:
         return self.root / "judges" / judge
 

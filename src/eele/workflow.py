@@ -98,6 +98,7 @@ STAGES = {
     "extract_features": Stage(("audio", "features"), ("align",), version=2),
     "index_features": Stage((), ("extract_features",)),
     "pretrain": Stage(("backbone", "pretraining"), ("index_features",)),
+    "train_vocoder": Stage(("synthesis.vocoder", "vocoder"), ("index_features",)),
     "train_judge": Stage(
         ("audio", "emotions", *(f"evaluation.{key}" for key in _SCORED)), ("index_features",)
     ),
@@ -126,11 +127,22 @@ def lineages(study: StudyConfig) -> dict[str, str]:
     return digests
 
 
-def before_cell(cell: Cell) -> tuple[str, ...]:
+def trains_vocoder(study: StudyConfig) -> bool:
+    """Whether a vocoder of the study's own makes its speech."""
+    return study.uses_vocoder and study.synthesis.vocoder == "hifigan"
+
+
+def before_cell(cell: Cell, study: StudyConfig) -> tuple[str, ...]:
     """Stages whose results a cell's speech takes up, which depends on what the cell is."""
+    if cell.method == "recording":
+        return ("index_features",)
+    vocoder = ("train_vocoder",) * trains_vocoder(study)
     if cell.trained:
-        return ("train_cell",)
-    return ("pretrain",) if cell.spoken else ("index_features",)
+        return ("train_cell", *vocoder)
+    if cell.spoken or not study.uses_vocoder:
+        # A model that makes the waveform is also what copy synthesis goes through.
+        return ("pretrain", *vocoder)
+    return vocoder or ("index_features",)
 
 
 def stage_parameters(study: StudyConfig, name: str) -> dict[str, Any]:

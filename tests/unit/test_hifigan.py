@@ -231,6 +231,6 @@ def test_the_mel_loss_has_finite_slopes_and_full_precision_everywhere() -> None:
     fake = (real * 0.5).requires_grad_()
     loss = mel_loss(spectrogram, real, fake)
     # Half the level is ln 2 lower in every band.
-    assert float(loss) == pytest.approx(np.log(2), rel=1e-3)
+    assert loss.item() == pytest.approx(np.log(2), rel=1e-3)
     loss.backward()
     assert float(fake.grad.abs().sum()) > 0

@@ -122,7 +122,7 @@ def test_unusable_mels_are_refused(mel: np.ndarray, message: str) -> None:
 
 
 def test_registry() -> None:
-    assert list(VOCODERS) == ["griffin_lim"]
+    assert list(VOCODERS) == ["griffin_lim", "hifigan"]
     built = load(StudyConfig(synthesis={"griffin_lim_iterations": 5}))
     assert isinstance(built, GriffinLim) and built.iterations == 5
     with pytest.raises(ConfigError, match="unknown vocoder 'wavenet'; allowed: griffin_lim"):

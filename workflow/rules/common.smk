@@ -76,7 +76,8 @@ def sites_of(wildcards):
 
 
 def before_cell(wildcards):
-    return [LINEAGES[stage] for stage in eele_workflow.before_cell(cell_of(wildcards))]
+    stages = eele_workflow.before_cell(cell_of(wildcards), STUDY)
+    return [LINEAGES[stage] for stage in stages]
 
 
 def cells(name, trained=False):
@@ -96,11 +97,19 @@ def material():
 
 
 def voice_of(wildcards):
-    """What a cell's speech is made with: nothing (recordings), the neutral model, an adapter on it."""
+    """What a cell's speech is made with: nothing (recordings), models, an adapter."""
     cell = cell_of(wildcards)
-    neutral = [f"{RESULTS}/neutral/model.safetensors", f"{RESULTS}/neutral/model.json"]
+    models = {"pretrain": "neutral", "train_cell": "neutral", "train_vocoder": "vocoder"}
+    folders = [
+        models[stage] for stage in eele_workflow.before_cell(cell, STUDY) if stage in models
+    ]
+    files = [
+        f"{RESULTS}/{folder}/model.{kind}"
+        for folder in folders
+        for kind in ("safetensors", "json")
+    ]
     adapter = [f"{RESULTS}/cells/{cell.path}/adapter/adapter.safetensors"]
-    return neutral * cell.spoken + adapter * cell.trained
+    return files + adapter * cell.trained
 
 
 def speech_of(wildcards):

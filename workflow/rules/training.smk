@@ -1,4 +1,5 @@
-# The models every cell leans on: the neutral voice, the judges, the phone recogniser.
+# The models every cell leans on: the neutral voice, the vocoder (where the study trains one), the judges,
+# the phone recogniser.
 
 
 rule pretrain:
@@ -27,6 +28,35 @@ rule pretrain:
         config=CONFIG,
     shell:
         "python scripts/pretrain.py --config {params.config}" " --log {log} --threads {threads}"
+
+
+rule train_vocoder:
+    input:
+        "<results>/features/index.csv",
+        "<results>/features/statistics.json",
+    output:
+        "<results>/vocoder/model.safetensors",
+        "<results>/vocoder/model.json",
+        "<results>/vocoder/critic.safetensors",
+        "<results>/vocoder/training.json",
+        "<results>/vocoder/curves.csv",
+    log:
+        "<results>/logs/train_vocoder.log",
+    benchmark:
+        "<results>/benchmarks/train_vocoder.tsv"
+    conda:
+        "../../envs/eele.yaml"
+    threads: STUDY.runtime.pretrain_threads
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+        gpu=GPU,
+    params:
+        **stage_params("train_vocoder"),
+        config=CONFIG,
+    shell:
+        "python scripts/train_vocoder.py --config {params.config}"
+        " --log {log} --threads {threads}"
 
 
 rule train_judge:

@@ -6,8 +6,8 @@ import numpy as np
 from scipy.fft import irfft, rfft
 
 from eele.config.models import AudioConfig
-from eele.errors import DataError
 from eele.features.mel import analysis_window
+from eele.vocoders.base import check_mel
 from eele.vocoders.inversion import first_phase, mel_to_magnitude
 
 #: Momentum of the fast variant (Perraudin, Balazs, Sondergaard, WASPAA 2013).
@@ -33,13 +33,7 @@ class GriffinLim:
         Raises DataError when the array is not a finite mel of the study's channels or has
         fewer than two frames.
         """
-        if log_mel.ndim != 2 or log_mel.shape[1] != self.audio.mel_channels or len(log_mel) < 2:
-            raise DataError(
-                f"a mel of shape {log_mel.shape} cannot be spoken; expected (frames >= 2, "
-                f"{self.audio.mel_channels} channels)"
-            )
-        if not np.all(np.isfinite(log_mel)):
-            raise DataError("the mel holds values that are not finite; was the model trained?")
+        check_mel(log_mel, self.audio.mel_channels)
         magnitude = mel_to_magnitude(log_mel, self.audio)
         padded = _griffin_lim(magnitude, self.audio, self.iterations)
         left = self.audio.fft_size // 2
