@@ -1,7 +1,7 @@
-"""Low-rank adaptation (Hu et al., arXiv 2106.09685) of Linear, Conv1d and Embedding layers, through `peft`.
+"""Low-rank adaptation (Hu et al., arXiv 2106.09685) of linear, embedding and convolution layers, through `peft`.
 
-Rank means peft's `r`: a Linear of (in, out) gains r (in + out) weights, a Conv1d of kernel k r (in k + out), an
-Embedding of (entries, size) r (entries + size). The update is scaled by alpha / r.
+Rank means peft's `r`: a Linear of (in, out) gains r (in + out) weights, a Conv1d or ConvTranspose1d of kernel k
+r (in k + out), an Embedding of (entries, size) r (entries + size). The update is scaled by alpha / r.
 """
 
 from __future__ import annotations
@@ -19,25 +19,24 @@ from eele.errors import CheckpointError, ConfigError
 from eele.peft.base import AdapterSpec, Attachment, Method
 from eele.sites import site_modules
 
+_CONVOLUTIONS = (nn.Conv1d, nn.ConvTranspose1d)
+
 
 def refusal(module: nn.Module) -> str | None:
     """Why LoRA cannot wrap `module` with an exact merge; None when it can."""
     if getattr(module, "parametrizations", None) or hasattr(module, "weight_g"):
         return "weight-normalised: merging would lose the adapter"
-    if type(module) is nn.Conv1d:
-        if module.groups != 1:
-            return f"grouped convolution (groups={module.groups}): merging is not defined"
-        if module.dilation != (1,):
-            return f"dilated convolution (dilation={module.dilation[0]}): merging is wrong"
-        return None
+    if type(module) in _CONVOLUTIONS:
+        groups = module.groups
+        return None if groups == 1 else f"grouped convolution (groups={groups}): cannot be merged"
     if type(module) in (nn.Linear, nn.Embedding):
         return None
-    return f"{type(module).__name__} is not a Linear, Conv1d or Embedding"
+    return f"{type(module).__name__} is not a Linear, Embedding, Conv1d or ConvTranspose1d"
 
 
 def parameters_per_rank(module: nn.Module) -> int:
     """LoRA weights per unit of rank for one wrappable layer."""
-    if isinstance(module, nn.Conv1d):
+    if isinstance(module, _CONVOLUTIONS):
         return module.in_channels * module.kernel_size[0] + module.out_channels
     if isinstance(module, nn.Embedding):
         return module.num_embeddings + module.embedding_dim
@@ -71,7 +70,9 @@ class Lora(Method):
     ) -> Attachment:
         from peft import LoraConfig, inject_adapter_in_model
 
-        modules, refused = wrappable(unwrapped_view(model), backbone, spec.sites)
+        from eele.peft.lora_convolutions import LAYERS
+
+        modules, refused = wrappable(model, backbone, spec.sites)
         if not modules:
             raise ConfigError(f"lora can wrap no module of the sites {', '.join(spec.sites)}")
         config = LoraConfig(
@@ -81,10 +82,15 @@ class Lora(Method):
             target_modules=_exactly(modules),
             bias="none",
         )
+        config._register_custom_module(LAYERS)
+        active = {layer: _active(layer) for layer in _layers(model)}
         with warnings.catch_warnings():
             # Several adapters side by side are meant here.
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")
             inject_adapter_in_model(config, model, adapter_name=name)
+        for layer in _layers(model):
+            # peft leaves the new adapter alone active, in the whole model.
+            _activate(layer, active.get(layer, []) + [name] * (name in layer.r))
         wrapped = [n for n, m in model.named_modules() if name in getattr(m, "r", {})]
         if sorted(wrapped) != sorted(modules):
             difference = set(wrapped) ^ set(modules)
@@ -122,11 +128,8 @@ class Lora(Method):
                 continue
             layer.set_scale(name, weight)
             # A weight of 0 must leave the base untouched bit for bit, so the adapter is switched off.
-            active = [a for a in layer.active_adapters if a != name]
-            if weight != 0:
-                active.append(name)
-            layer.set_adapter(active)
-            layer.enable_adapters(bool(active))
+            others = [a for a in _active(layer) if a != name]
+            _activate(layer, others + [name] * (weight != 0))
 
     def merge(self, model: nn.Module) -> None:
         for layer in _layers(model):
@@ -154,36 +157,16 @@ def _layers(model: nn.Module) -> Iterator[Any]:
             yield module
 
 
+def _active(layer: Any) -> list[str]:
+    return [] if layer.disable_adapters else [a for a in layer.active_adapters if a in layer.r]
+
+
+def _activate(layer: Any, names: list[str]) -> None:
+    """Switch on these adapters of a wrapped layer and no others."""
+    layer.set_adapter(names)
+    layer.enable_adapters(bool(names))
+
+
 def _exactly(names: Mapping[str, nn.Module]) -> str:
     """A pattern that peft matches against whole module names: these and no others."""
     return "|".join(re.escape(name) for name in names)
-
-
-def unwrapped_view(model: nn.Module) -> nn.Module:
-    """`model` for looking up sites: wrapped layers appear as the layers they wrap.
-
-    Several adapters can be plugged side by side; the second must find the plain modules of its sites.
-    """
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    view = nn.Module()
-    inside: list[str] = []
-    for name, module in model.named_modules():
-        if any(name.startswith(prefix + ".") for prefix in inside):
-            continue
-        if isinstance(module, BaseTunerLayer):
-            inside.append(name)
-            _put(view, name, module.get_base_layer())
-        elif not any(True for _ in module.children()):
-            _put(view, name, module)
-    return view
-
-
-def _put(root: nn.Module, name: str, module: nn.Module) -> None:
-    *parents, leaf = name.split(".")
-    node = root
-    for part in parents:
-        if part not in node._modules:
-            node.add_module(part, nn.Module())
-        node = node._modules[part]  # type: ignore[assignment]
-    node.add_module(leaf, module)

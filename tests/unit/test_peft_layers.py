@@ -1,0 +1,292 @@
+"""One table: LoRA on every layer type and setting keeps its promises."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from eele.backbones import weight_norm
+from eele.config.models import BackboneConfig
+from eele.errors import ConfigError
+from eele.peft.base import AdapterSpec
+from eele.peft.lora import Lora, parameters_per_rank, refusal
+from eele.sites import SITES, Site
+
+CONFIG = BackboneConfig()
+RANK = 3
+#: Name -> layer, LoRA weights per unit of rank by hand.
+LAYERS = {
+    "linear": (lambda: nn.Linear(6, 5), 6 + 5),
+    "linear, no bias": (lambda: nn.Linear(6, 5, bias=False), 6 + 5),
+    "embedding": (lambda: nn.Embedding(9, 5), 9 + 5),
+    "embedding, padded": (lambda: nn.Embedding(9, 5, padding_idx=0), 9 + 5),
+    "conv": (lambda: nn.Conv1d(6, 5, 3), 6 * 3 + 5),
+    "conv, 1x1": (lambda: nn.Conv1d(6, 5, 1), 6 + 5),
+    "conv, padded": (lambda: nn.Conv1d(6, 5, 7, padding=3, bias=False), 6 * 7 + 5),
+    "conv, strided": (lambda: nn.Conv1d(6, 5, 5, stride=3, padding=2), 6 * 5 + 5),
+    "conv, reflecting": (lambda: nn.Conv1d(6, 5, 5, padding=2, padding_mode="reflect"), 6 * 5 + 5),
+    "conv, dilated": (lambda: nn.Conv1d(6, 5, 3, dilation=5, padding=5), 6 * 3 + 5),
+    "conv, dilated, no padding": (lambda: nn.Conv1d(6, 5, 3, dilation=3), 6 * 3 + 5),
+    "conv, dilated, 'same'": (lambda: nn.Conv1d(6, 5, 4, dilation=3, padding="same"), 6 * 4 + 5),
+    "conv, dilated, circular": (
+        lambda: nn.Conv1d(6, 5, 3, dilation=2, padding=2, padding_mode="circular"),
+        6 * 3 + 5,
+    ),
+    "conv, dilated and strided": (
+        lambda: nn.Conv1d(6, 5, 3, stride=2, dilation=3, padding=3),
+        6 * 3 + 5,
+    ),
+    "transposed": (lambda: nn.ConvTranspose1d(6, 5, 3), 6 * 3 + 5),
+    "transposed, by 8": (lambda: nn.ConvTranspose1d(6, 5, 16, stride=8, padding=4), 6 * 16 + 5),
+    "transposed, by 2": (lambda: nn.ConvTranspose1d(6, 5, 4, stride=2, padding=1), 6 * 4 + 5),
+    "transposed, output padding": (
+        lambda: nn.ConvTranspose1d(6, 5, 5, stride=3, padding=1, output_padding=2, bias=False),
+        6 * 5 + 5,
+    ),
+    "transposed, dilated": (
+        lambda: nn.ConvTranspose1d(6, 5, 3, stride=2, padding=2, dilation=3),
+        6 * 3 + 5,
+    ),
+}
+
+
+class Model(nn.Module):
+    """One layer as a site, between weights that do not belong to it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer: nn.Module = LAYERS[name][0]() if name in LAYERS else nn.Identity()
+        self.before = nn.Parameter(torch.ones(6, 1))
+        self.after = nn.PReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        scaled = x * self.before if x.ndim == 3 else x if x.dtype == torch.int64 else x * 1.5
+        return self.after(self.layer(scaled))
+
+
+def inputs(model: Model, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    layer = model.layer.get_base_layer() if hasattr(model.layer, "get_base_layer") else model.layer
+    if isinstance(layer, nn.Embedding):
+        return torch.randint(0, 9, (2, 7), generator=generator)
+    if isinstance(layer, nn.Linear):
+        return torch.randn(2, 7, 6, generator=generator).transpose(1, 2).reshape(14, 6)
+    return torch.randn(2, 6, 17, generator=generator)
+
+
+def output(model: Model) -> Tensor:
+    with torch.no_grad():
+        return model(inputs(model))
+
+
+def spec(rank: int = RANK, alpha: float = 6.0) -> AdapterSpec:
+    return AdapterSpec("lora", ("only",), rank, alpha=alpha)
+
+
+def adapted(name: str, adapter: str = "adapter", steps: int = 5, rank: int = RANK) -> Model:
+    model = Model(name)
+    torch.manual_seed(rank)
+    Lora().attach(model, CONFIG, spec(rank), adapter)
+    train(model, steps)
+    return model
+
+
+def train(model: Model, steps: int) -> None:
+    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.05)
+    for step in range(steps):
+        optimiser.zero_grad()
+        (model(inputs(model, step)) - 1).square().mean().backward()
+        optimiser.step()
+
+
+@pytest.fixture(autouse=True)
+def _site(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model's layer is the site `only`."""
+    monkeypatch.setitem(SITES, CONFIG.name, (Site("only", "layer", lambda sizes: 1),))
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize("name", LAYERS)
+class TestEveryLayer:
+    def test_identity_at_start(self, name: str) -> None:
+        assert torch.equal(output(adapted(name, steps=0)), output(Model(name)))
+
+    def test_only_the_adapter_gets_a_gradient_and_moves_the_output(self, name: str) -> None:
+        model = adapted(name)
+        reached = {key for key, p in model.named_parameters() if p.grad is not None}
+        assert len(reached) == 2 and all(".lora_" in key for key in reached)
+        for key, value in Model(name).state_dict().items():
+            now = model.state_dict()
+            moved = key.replace("layer.", "layer.base_layer.")
+            assert torch.equal(now[moved], value)
+        assert (output(model) - output(Model(name))).abs().max() > 0.1
+
+    def test_merged_equals_unmerged_and_comes_apart_again(self, name: str) -> None:
+        model = adapted(name)
+        plain, before = Model(name).layer.weight, output(model)
+        Lora().merge(model)
+        merged = model.layer.get_base_layer().weight
+        assert (merged - plain).abs().max() > 0.05
+        torch.testing.assert_close(output(model), before, rtol=1e-5, atol=1e-5)
+        model.layer.unmerge()
+        torch.testing.assert_close(merged, plain, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(output(model), before, rtol=1e-5, atol=1e-5)
+
+    def test_merged_weight_alone_is_the_adapted_layer(self, name: str) -> None:
+        """The base layer, taken out of everything after merging."""
+        model = adapted(name)
+        before = output(model)
+        Lora().merge(model)
+        bare = Model(name)
+        bare.layer.load_state_dict(model.layer.get_base_layer().state_dict())
+        torch.testing.assert_close(output(bare), before, rtol=1e-5, atol=1e-5)
+
+    def test_strength_zero_and_switching_off_give_the_base_bit_for_bit(self, name: str) -> None:
+        model, base = adapted(name), output(Model(name))
+        tuned = output(model)
+        Lora().scale(model, 0.0)
+        assert torch.equal(output(model), base)
+        Lora().scale(model, 1.0)
+        assert torch.equal(output(model), tuned)
+        model.layer.enable_adapters(False)
+        assert torch.equal(output(model), base)
+
+    def test_save_and_load_agree(self, name: str, tmp_path: Path) -> None:
+        model = adapted(name)
+        save_file(Lora().state(model), tmp_path / "adapter.safetensors")
+        again = adapted(name, steps=0)
+        Lora().load(again, load_file(tmp_path / "adapter.safetensors"))
+        assert torch.equal(output(again), output(model))
+
+    def test_count_equals_formula(self, name: str) -> None:
+        model, per_rank = Model(name), LAYERS[name][1]
+        assert parameters_per_rank(model.layer) == per_rank
+        assert Lora().formula(model, CONFIG, spec()) == RANK * per_rank
+        model = adapted(name, steps=0)
+        assert sum(p.numel() for p in model.parameters() if p.requires_grad) == RANK * per_rank
+
+    def test_two_adapters_side_by_side_add_up(self, name: str) -> None:
+        """Of different ranks, and whatever the base is: the sum of both changes of its weight."""
+        both, layer = Model(name), Model(name).layer
+        assert isinstance(layer.weight, nn.Parameter)
+        for adapter, rank, strength in (("happy", 2, 0.7), ("sad", 4, 0.4)):
+            alone = adapted(name, rank=rank)
+            Lora().attach(both, CONFIG, spec(rank), adapter)
+            Lora().load(both, Lora().state(alone), adapter)
+            Lora().scale(both, strength, adapter)
+            Lora().merge(alone)
+            with torch.no_grad():
+                change = alone.layer.get_base_layer().weight - Model(name).layer.weight
+                layer.weight += strength * change
+        expected = Model(name)
+        expected.layer = layer
+        torch.testing.assert_close(output(both), output(expected), rtol=1e-5, atol=1e-5)
+        Lora().scale(both, 0.0, "happy")
+        Lora().scale(both, 0.0, "sad")
+        assert torch.equal(output(both), output(Model(name)))
+
+    def test_copy_is_a_model_of_its_own(self, name: str) -> None:
+        model = adapted(name)
+        before = output(model)
+        copied = deepcopy(model)
+        assert torch.equal(output(copied), before)
+        train(copied, 2)
+        assert torch.equal(output(model), before)
+        assert not torch.equal(output(copied), before)
+
+    def test_dropout_acts_in_training_alone(self, name: str) -> None:
+        model = Model(name)
+        with_dropout = AdapterSpec("lora", ("only",), RANK, dropout=0.5)
+        Lora().attach(model, CONFIG, with_dropout)
+        train(model, 5)
+        still = output(model.eval())
+        assert torch.equal(output(model), still)
+        # peft has no dropout for embeddings.
+        assert torch.equal(output(model.train()), still) == name.startswith("embedding")
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.5, 0.0])
+def test_a_second_adapter_leaves_the_first_as_it_is(
+    strength: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Be it at the same layers or at others."""
+    model = adapted("conv, dilated", "happy")
+    model.other = nn.Linear(2, 2)
+    Lora().scale(model, strength, "happy")
+    before = output(model)
+    Lora().attach(model, CONFIG, spec(), "sad")
+    assert torch.equal(output(model), before)
+    monkeypatch.setitem(SITES, CONFIG.name, (Site("only", "other", lambda sizes: 1),))
+    Lora().attach(model, CONFIG, spec(), "angry")
+    assert torch.equal(output(model), before)
+
+
+def test_first_weights_of_a_transposed_convolution_do_not_depend_on_the_rank() -> None:
+    """A's output varies as that of a Linear's A: a third of its input's variance, at any rank."""
+    for rank in (1, 16):
+        model = Model("")
+        model.layer = nn.ConvTranspose1d(128, 8, 16, stride=8, padding=4)
+        torch.manual_seed(0)
+        Lora().attach(model, CONFIG, spec(rank))
+        down = model.layer.lora_A["adapter"]
+        with torch.no_grad():
+            hidden = down(torch.randn(16, 128, 64))[:, :, 8:-8]
+        assert 0.28 < float(hidden.var()) < 0.38
+
+
+REFUSED = {
+    "grouped": (lambda: nn.Conv1d(6, 6, 3, groups=2), "grouped convolution (groups=2)"),
+    "depthwise": (lambda: nn.Conv1d(6, 6, 3, groups=6), "grouped convolution (groups=6)"),
+    "transposed": (lambda: nn.ConvTranspose1d(6, 6, 3, groups=3), "grouped convolution (groups=3)"),
+    "new": (lambda: nn.utils.parametrizations.weight_norm(nn.Conv1d(6, 5, 3)), "weight-normalised"),
+    "new, no bias": (
+        lambda: nn.utils.parametrizations.weight_norm(nn.ConvTranspose1d(6, 5, 3, bias=False)),
+        "weight-normalised",
+    ),
+    "old": (lambda: nn.utils.weight_norm(nn.Linear(6, 5)), "weight-normalised"),
+    "norm": (lambda: nn.LayerNorm(6), "LayerNorm is not a Linear"),
+    "two dimensions": (lambda: nn.Conv2d(6, 5, 3), "Conv2d is not a Linear"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_wrapped_exactly_is_left_alone_and_listed(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, reason = REFUSED[name]
+    model = Model("linear")
+    model.refused = make()
+    assert reason in (refusal(model.refused) or "")
+    before = deepcopy(model.refused.state_dict())
+    both = Site("only", r"(layer|refused)(\..+)?", lambda sizes: 2)
+    monkeypatch.setitem(SITES, CONFIG.name, (both,))
+    attached = Lora().attach(model, CONFIG, spec())
+    assert attached.wrapped == ["layer"]
+    (left,) = attached.unwrappable
+    assert left["module"] == "refused" and reason in left["reason"]
+    assert left["type"].endswith(type(model.refused).__name__)
+    for key, value in before.items():
+        assert torch.equal(model.refused.state_dict()[key], value)
+    only = Site("only", r"refused(\..+)?", lambda sizes: 1)
+    monkeypatch.setitem(SITES, CONFIG.name, (only,))
+    with pytest.raises(ConfigError, match="can wrap no module"):
+        Lora().attach(model, CONFIG, spec())
+
+
+def test_layer_marked_for_weight_normalisation_is_plain() -> None:
+    assert refusal(weight_norm.normalised(nn.Conv1d(6, 5, 3))) is None
+
+
+def test_merging_is_refused_once_the_base_is_weight_normalised() -> None:
+    model = adapted("conv, dilated")
+    nn.utils.parametrizations.weight_norm(model.layer.get_base_layer())
+    with pytest.raises(ConfigError, match="cannot merge: weight-normalised"):
+        Lora().merge(model)
