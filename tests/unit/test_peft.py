@@ -6,15 +6,13 @@ import itertools
 
 import pytest
 import torch
-from torch import nn
 
 from eele.backbones import build
 from eele.backbones.base import Backbone, Batch
-from eele.config.models import BackboneConfig, FastSpeech2Config
+from eele.config.models import AudioConfig, BackboneConfig, FastSpeech2Config
 from eele.errors import CheckpointError, ConfigError
 from eele.peft import METHODS, method
 from eele.peft.base import AdapterSpec
-from eele.peft.lora import refusal
 from eele.sites import SITES, site_modules
 
 CONFIG = BackboneConfig(
@@ -39,7 +37,7 @@ CASES = [
 
 def model() -> Backbone:
     torch.manual_seed(0)
-    return build(CONFIG, phones=11, speakers=3, mel=20).eval()
+    return build(CONFIG, phones=11, speakers=3, audio=AudioConfig(mel_channels=20)).eval()
 
 
 def batch(seed: int = 0) -> Batch:
@@ -162,12 +160,12 @@ class TestEveryMethodAtEverySite:
 
         def outputs() -> torch.Tensor:
             b = batch()
-            b = Batch(*(t.double() if t.is_floating_point() else t for t in vars(b).values()))
+            b = Batch(*(t.double() if t.is_floating_point() else t for t in b[:8]))
             with torch.no_grad():
                 return torch.stack(list(net.losses(b).values()))
 
         optimiser = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=0.02)
-        b = Batch(*(t.double() if t.is_floating_point() else t for t in vars(batch()).values()))
+        b = Batch(*(t.double() if t.is_floating_point() else t for t in batch()[:8]))
         for _ in range(3):
             optimiser.zero_grad()
             sum(net.losses(b).values()).backward()
@@ -208,15 +206,7 @@ def test_two_adapters_side_by_side_add_up() -> None:
     assert torch.equal(speech(both), speech(model()))
 
 
-def test_what_lora_cannot_wrap_exactly_is_refused_with_the_reason() -> None:
-    assert refusal(nn.Conv1d(4, 4, 3)) is None
-    assert refusal(nn.Linear(4, 4)) is None
-    assert refusal(nn.Embedding(4, 4)) is None
-    assert "dilated" in refusal(nn.Conv1d(4, 4, 3, dilation=2))
-    assert "grouped" in refusal(nn.Conv1d(4, 4, 3, groups=2))
-    assert "weight-normalised" in refusal(nn.utils.parametrizations.weight_norm(nn.Conv1d(4, 4, 3)))
-    assert "LayerNorm" in refusal(nn.LayerNorm(4))
-    assert "ConvTranspose1d" in refusal(nn.ConvTranspose1d(4, 4, 3))
+def test_what_lora_leaves_alone_is_listed() -> None:
     attached = method("lora").attach(model(), CONFIG, spec("lora", ("decoder",), 2))
     assert all(entry["type"] == "LayerNorm" for entry in attached.unwrappable)
     assert attached.unwrappable
