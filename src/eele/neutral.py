@@ -69,12 +69,14 @@ class NeutralModel:
         return model.eval()
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write safetensors atomically."""
     from safetensors.torch import save_file
 
     with atomic_path(path) as temporary:
-        save_file({key: value.contiguous() for key, value in tensors.items()}, temporary, metadata)
+        # One entry: several come out in any order, and equal weights would be unequal files.
+        contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        save_file(contiguous, temporary, {"format": "pt"})
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -104,5 +106,5 @@ def load_exactly(model: nn.Module, path: Path, partly: bool = False) -> None:
 
 def save_neutral(folder: Path, neutral: NeutralModel, state: Mapping[str, Tensor]) -> None:
     """Write weights and facts; the facts last, since their presence says that the model is whole."""
-    save_tensors(folder / WEIGHTS, state, {"format": "pt", "kind": "eele neutral model"})
+    save_tensors(folder / WEIGHTS, state)
     write_json(folder / FACTS, {**neutral.facts(), "sha256": sha256(folder / WEIGHTS)})

@@ -191,7 +191,9 @@ def _logged(log: Path | None) -> Iterator[TextIO]:
         sys.stdout.flush()
         sys.stderr.flush()
         terminal = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
-        target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
+        # Processes that a training starts for further devices run the same command into the same log.
+        fresh = 0 if int(os.environ.get("LOCAL_RANK", "0")) else os.O_TRUNC
+        target = os.open(log, os.O_WRONLY | os.O_CREAT | fresh | os.O_APPEND, 0o666)
         os.dup2(target, 1)
         os.dup2(target, 2)
         os.close(target)

@@ -132,6 +132,12 @@ def trains_vocoder(study: StudyConfig) -> bool:
     return study.uses_vocoder and study.synthesis.vocoder == "hifigan"
 
 
+def neutral_files(study: StudyConfig) -> list[str]:
+    """What pre-training leaves in neutral/ for the cells."""
+    adversarial = ["critic.safetensors"] if study.backbone.name == "vits2" else []
+    return ["model.safetensors", "model.json", *adversarial]
+
+
 def before_cell(cell: Cell, study: StudyConfig) -> tuple[str, ...]:
     """Stages whose results a cell's speech takes up, which depends on what the cell is."""
     if cell.method == "recording":
@@ -157,6 +163,10 @@ def stage_parameters(study: StudyConfig, name: str) -> dict[str, Any]:
 def _value(study: StudyConfig, key: str) -> Any:
     if key == "corpora":
         return [corpus_parameters(study, corpus) for corpus in study.corpora]
+    if key == "backbone":
+        # The sizes of the other backbones are nothing to this study.
+        name = study.backbone.name
+        return {"name": name, "sizes": getattr(study.backbone, name).model_dump(mode="json")}
     value: Any = study.model_dump(mode="json", include={key.split(".")[0]})
     for part in key.split("."):
         value = value[part]

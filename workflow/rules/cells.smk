@@ -5,8 +5,7 @@ rule train_cell:
     input:
         "<results>/features/index.csv",
         "<results>/features/statistics.json",
-        "<results>/neutral/model.safetensors",
-        "<results>/neutral/model.json",
+        NEUTRAL,
     output:
         "<cell>/adapter/adapter.safetensors",
         "<cell>/adapter/adapter.json",

@@ -23,6 +23,7 @@ CELLS = sweep(STUDY)
 LINEAGES = eele_workflow.lineages(STUDY)
 IDENTITY = eele_workflow.identity(STUDY)
 CORPORA = {corpus.id: corpus for corpus in STUDY.corpora}
+NEUTRAL = [f"{RESULTS}/neutral/{name}" for name in eele_workflow.neutral_files(STUDY)]
 CELL = (
     "backbone~{backbone}/method~{method}/scheme~{scheme}/rank~{rank}/emotion~{emotion}/seed~{seed}"
 )

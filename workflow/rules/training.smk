@@ -8,8 +8,7 @@ rule pretrain:
         "<results>/features/statistics.json",
         "<results>/lexicon/phones.json",
     output:
-        "<results>/neutral/model.safetensors",
-        "<results>/neutral/model.json",
+        NEUTRAL,
         "<results>/neutral/training.json",
         "<results>/neutral/curves.csv",
     log:

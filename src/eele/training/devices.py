@@ -13,6 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.plugins.precision import MixedPrecision
+from lightning_fabric.strategies import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from eele.config.models import RuntimeConfig
@@ -41,7 +42,8 @@ def make_fabric(runtime: RuntimeConfig, devices: int = 1) -> Fabric:
         fabric = Fabric(
             accelerator=kind,
             devices=[int(number)] if number else devices,
-            strategy="ddp" if devices > 1 else "auto",
+            # Buffers are constants, and validation gives the processes unequal numbers of batches.
+            strategy=DDPStrategy(broadcast_buffers=False) if devices > 1 else "auto",
             plugins=plugins,
         )
         fabric.launch()

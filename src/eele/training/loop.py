@@ -283,15 +283,16 @@ def _validate(
     torch.manual_seed(_step_seed(run.seed, 0))
     sums: dict[str, Tensor] = {}
     count = torch.zeros((), device=fabric.device)
-    for positions in validation_set.in_order(run.config.batch_size)[
-        fabric.global_rank :: fabric.world_size
-    ]:
+    batches = validation_set.in_order(run.config.batch_size)
+    mine = batches[fabric.global_rank :: fabric.world_size]
+    for positions in mine or batches[:1]:
+        # A process without a batch has to name the terms all the same.
+        weight = len(positions) if mine else 0
         batch = validation_set.batch(positions).to(fabric.device)
         for name, value in engine(batch, run.terms).losses.items():
-            sums[name] = sums.get(name, torch.zeros((), device=fabric.device)) + value * len(
-                positions
-            )
-        count += len(positions)
+            zero = torch.zeros((), device=fabric.device)
+            sums[name] = sums.get(name, zero) + value * weight
+        count += weight
     if fabric.world_size > 1:
         sums, count = fabric.all_reduce((sums, count), reduce_op="sum")
     means = {name: value / count for name, value in sums.items()}

@@ -88,7 +88,7 @@ def pretrain(study: StudyConfig, paths: StudyPaths) -> None:
     # The weights first: they are what a full disk has no room for, and nothing is left then.
     if critic is not None:
         weight_norm.fold(critic)
-        save_tensors(paths.neutral / CRITIC, critic.state_dict(), {"format": "pt"})
+        save_tensors(paths.neutral / CRITIC, critic.state_dict())
     model.fold_weights()
     save_neutral(paths.neutral, neutral, model.state_dict())
     write_curves(paths.neutral / "curves.csv", progress.curves)
@@ -170,7 +170,7 @@ def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
         model.load_state_dict if full else lambda state: how.load(model, state),
         critic,
     )
-    save_tensors(folder / ADAPTER_WEIGHTS, how.state(model), {"format": "pt", "kind": cell.method})
+    save_tensors(folder / ADAPTER_WEIGHTS, how.state(model))
     write_curves(folder / "curves.csv", progress.curves)
     write_json(
         folder / ADAPTER_FACTS,

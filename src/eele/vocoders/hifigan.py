@@ -140,8 +140,8 @@ def save(
     """
     state = model.generator.state_dict()
     # One entry of metadata: the order of several is drawn anew each time, and the digest would be too.
-    save_tensors(folder / WEIGHTS, state, {"format": "pt"})
-    save_tensors(folder / CRITIC, critic.state_dict(), {"format": "pt"})
+    save_tensors(folder / WEIGHTS, state)
+    save_tensors(folder / CRITIC, critic.state_dict())
     write_json(
         folder / FACTS,
         {

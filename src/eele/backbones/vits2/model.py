@@ -264,7 +264,7 @@ class Vits2Critic(Critic):
         if "adversarial" in terms:
             self.judges["waveform"] = WaveformCritic(config.discriminator)
         if "duration_adversarial" in terms and config.duration_predictor == "adversarial":
-            self.judges["durations"] = DurationCritic(config.hidden_size)
+            self.judges["durations"] = DurationCritic(config.hidden_size, dropout=0.0)
 
     def forward(self, judged: Judged) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         own: dict[str, Tensor] = {}
