@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from eele.backbones import weight_norm
-from eele.backbones.vits2.attention import RelativeAttention, gather, spread
+from eele.backbones.vits2.attention import RelativeAttention, neighbours
 from eele.backbones.vits2.flow import Flow
 from eele.backbones.vits2.text_encoder import TextEncoder
 from eele.backbones.vits2.wavenet import PosteriorEncoder
@@ -43,19 +43,12 @@ def parameters(module: nn.Module) -> int:
 
 
 @pytest.mark.parametrize("time", [1, 3, 7])
-def test_relative_positions_by_distance_and_by_place(time: int) -> None:
+def test_neighbours_are_the_places_around_the_diagonal(time: int) -> None:
     window = 2
-    band = torch.randn(2, time, 2 * window + 1)
-    square = spread(band, window)
-    for i in range(time):
-        for j in range(time):
-            expected = band[:, i, j - i + window] if abs(i - j) <= window else torch.zeros(2)
-            assert torch.equal(square[:, i, j], expected)
-    back = gather(square, window)
-    for i in range(time):
-        for d in range(2 * window + 1):
-            inside = 0 <= i + d - window < time
-            assert torch.equal(back[:, i, d], band[:, i, d] if inside else torch.zeros(2))
+    square = torch.randn(2, 3, time, time + 2 * window)
+    near = neighbours(square, window)
+    for t in range(time):
+        assert torch.equal(near[:, :, t], square[:, :, t, t : t + 2 * window + 1])
 
 
 def test_attention_is_the_textbook_sum() -> None:

@@ -13,6 +13,9 @@ from torch.nn import functional as F
 
 from eele.backbones.layers import Conv
 
+#: Added to the score of what must not be attended to; half precision still holds it.
+_HIDDEN = -1e4
+
 
 class RelativeAttention(nn.Module):
     """Multi-head self-attention; keys and values carry a learned part for distances within a window.
@@ -35,36 +38,38 @@ class RelativeAttention(nn.Module):
             nn.init.xavier_uniform_(projection.weight)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(batch, time, channels), (batch, time) bool -> (batch, time, channels)."""
+        """(batch, time, channels), (batch, time) bool -> (batch, time, channels).
+
+        Keys reach `window` places beyond both ends, where the mask hides them: each query's neighbours
+        then lie at the same offsets from the diagonal, and the relative parts are a strided view of the
+        (time, time + 2 window) weights. The mask is one more channel of the product.
+        """
         batch, time, channels = x.shape
         query, key, value = (
             projection(x).view(batch, time, self.heads, -1).transpose(1, 2)
             for projection in (self.query, self.key, self.value)
         )
         query = query / math.sqrt(channels // self.heads)
-        scores = query @ key.transpose(2, 3) + spread(query @ self.relative_keys.T, self.window)
-        scores = scores.masked_fill(~mask[:, None, None, :], -1e4)
+        beyond = (0, 0, self.window, self.window)
+        hidden = torch.where(mask, 0.0, _HIDDEN).to(key.dtype)[:, None, :, None]
+        hidden = F.pad(hidden, beyond, value=_HIDDEN).expand(-1, self.heads, -1, -1)
+        keys = torch.cat((F.pad(key, beyond), hidden), dim=3)
+        queries = F.pad(query, (0, 1), value=1.0)
+        scores = queries @ keys.transpose(2, 3)
+        neighbours(scores, self.window).add_(query @ self.relative_keys.T)
         weights = self.dropout(F.softmax(scores, dim=-1))
-        mixed = weights @ value + gather(weights, self.window) @ self.relative_values
+        near = neighbours(weights, self.window)
+        mixed = weights @ F.pad(value, beyond) + near @ self.relative_values
         out: Tensor = self.output(mixed.transpose(1, 2).reshape(batch, time, channels))
         return out
 
 
-def spread(band: Tensor, window: int) -> Tensor:
-    """(..., time, 2 window + 1) values by distance -> (..., time, time) by position, 0 beyond the window.
-
-    Rows of width W read at width W - 1 move one place to the right from row to row: a view, no index.
-    """
-    time, width = band.shape[-2], 2 * window + 1
-    rows = F.pad(band, (0, time)).flatten(-2)[..., : time * (time + width - 1)]
-    return rows.unflatten(-1, (time, time + width - 1))[..., window : window + time]
-
-
-def gather(square: Tensor, window: int) -> Tensor:
-    """(..., time, time) -> (..., time, 2 window + 1): the entries within the window, 0 outside. Undoes `spread`."""
-    time, width = square.shape[-1], 2 * window + 1
-    rows = F.pad(square, (window, window)).flatten(-2)
-    return F.pad(rows, (0, time)).unflatten(-1, (time, time + width))[..., :width]
+def neighbours(square: Tensor, window: int) -> Tensor:
+    """View of (..., time, time + 2 window), contiguous, in which row t begins at column t:
+    (..., time, 2 window + 1)."""
+    *outer, row, column = square.stride()
+    size = (*square.shape[:-1], 2 * window + 1)
+    return square.as_strided(size, (*outer, row + column, column), square.storage_offset())
 
 
 class RelativeBlock(nn.Module):

@@ -21,7 +21,13 @@ class Coupling(nn.Module):
         self.pre = nn.Conv1d(half, c.hidden_size, 1)
         self.blocks = nn.ModuleList(
             RelativeBlock(
-                c.hidden_size, c.heads, c.hidden_size, c.flow_kernel, c.attention_window, c.dropout
+                # No dropout: the way back, in synthesis, has to undo the way there.
+                c.hidden_size,
+                c.heads,
+                c.hidden_size,
+                c.flow_kernel,
+                c.attention_window,
+                0.0,
             )
             for _ in range(c.flow_transformer_layers)
         )
