@@ -3,12 +3,14 @@
     python benchmarks/vits2.py pretraining [--size published|tiny] [--device cpu|cuda]
     python benchmarks/vits2.py cells       [--rank 8]
     python benchmarks/vits2.py synthesis
+    python benchmarks/vits2.py throughput  --device cuda --batch 64 --peak-tflops 790 [--compile]
 
 `pretraining` compares the training loop's step with a straightforward one: the same losses and the same order
 of updates, but each player evaluates the critic for itself, all gradients are computed, AdamW is not fused,
 precision is fp32. `cells` compares, per scheme, a LoRA step that runs everything with the step of a cell, which
 computes what its losses reach and keeps what is frozen. Random data: batch 4, 100 phones, 400 frames, segments
-of 32 frames. Every variant runs in a process of its own, in turns, so that drifting load meets all.
+of 32 frames. `throughput` gives steps per second in bf16, the share of the device's peak that the step's
+matrix products and convolutions reach, and where the time goes. Every variant runs in a process of its own, in turns, so that drifting load meets all.
 """
 
 from __future__ import annotations
@@ -65,6 +67,37 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     """Seconds a step and peak memory of one variant; runs in a process of its own."""
     import torch
 
+    step, fabric = prepare(job)
+    torch.manual_seed(7)
+    first = {name: float(value.detach()) for name, value in step().items()}
+    seconds, peak = timed(step, fabric, job["steps"])
+    return {**job, "seconds": min(seconds), "first": first, "peak_mb": peak}
+
+
+def timed(step: Callable[[], Any], fabric: Any, steps: int) -> tuple[list[float], float]:
+    """Seconds of each step after one to warm up, and the peak of memory in MB."""
+    import torch
+
+    step()
+    cuda = fabric.device.type == "cuda"
+    seconds = []
+    for _ in range(steps):
+        if cuda:
+            torch.cuda.synchronize()
+        started = time.perf_counter()
+        step()
+        if cuda:
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    if cuda:
+        return seconds, torch.cuda.max_memory_allocated() / 2**20
+    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def prepare(job: dict[str, Any]) -> tuple[Callable[[], dict[str, Any]], Any]:
+    """One variant's step, ready to be called, and its Fabric."""
+    import torch
+
     from eele.backbones import build
     from eele.config.models import AudioConfig, PretrainingConfig, RuntimeConfig
     from eele.peft import method
@@ -103,7 +136,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
         step = straightforward(model.to(fabric.device), critic.to(fabric.device), data)
     else:
         players = [
-            make_player(fabric, m, run, m.state_dict, m.load_state_dict)
+            make_player(fabric, m, run, m.state_dict, m.load_state_dict, job.get("compile", False))
             for m in (model, critic)
             if m is not None
         ]
@@ -112,22 +145,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
         def step() -> dict[str, Any]:
             return train_step(fabric, model, players, data, run, None if cell else 0)[0]
 
-    torch.manual_seed(7)
-    first = {name: float(value) for name, value in step().items()}
-    step()
-    seconds = []
-    for _ in range(job["steps"]):
-        if fabric.device.type == "cuda":
-            torch.cuda.synchronize()
-        started = time.perf_counter()
-        step()
-        if fabric.device.type == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - started)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    if fabric.device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated() / 2**20
-    return {**job, "seconds": min(seconds), "first": first, "peak_mb": peak}
+    return step, fabric
 
 
 def straightforward(model: Any, critic: Any, data: Any) -> Callable[[], dict[str, Any]]:
@@ -251,11 +269,37 @@ def synthesis(options: argparse.Namespace, common: dict[str, Any]) -> None:
         )
 
 
+def throughput(options: argparse.Namespace, common: dict[str, Any]) -> None:
+    from torch.profiler import ProfilerActivity, profile
+    from torch.utils.flop_counter import FlopCounterMode
+
+    job = {**common, "variant": "levers", "precision": "bf16-mixed"}
+    step, fabric = prepare(job)
+    with FlopCounterMode(display=False) as counter:
+        step()
+    if options.compile:
+        step, fabric = prepare({**job, "compile": True})
+    seconds, peak = timed(step, fabric, options.steps)
+    reached = counter.get_total_flops() / min(seconds) / 1e12
+    print(
+        f"batch {options.batch}: {1 / min(seconds):.2f} steps/s, {reached:.2f} TFLOP/s, "
+        f"{reached / options.peak_tflops:.1%} of {options.peak_tflops:g}, {peak:.0f} MB"
+    )
+    activities = [ProfilerActivity.CPU]
+    cuda = fabric.device.type == "cuda"
+    if cuda:
+        activities.append(ProfilerActivity.CUDA)
+    with profile(activities=activities) as recorded:
+        step()
+    order = "self_cuda_time_total" if cuda else "self_cpu_time_total"
+    print(recorded.key_averages().table(sort_by=order, row_limit=20))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("what", choices=["pretraining", "cells", "synthesis"])
+    parser.add_argument("what", choices=["pretraining", "cells", "synthesis", "throughput"])
     parser.add_argument("--size", choices=["published", "tiny"], default="published")
     parser.add_argument("--predictor", choices=["adversarial", "flow"], default="adversarial")
     parser.add_argument("--device", default="cpu")
@@ -266,14 +310,20 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--schemes", nargs="+", default=list("abcdefgh"))
     parser.add_argument("--precision", default="32-true", help="of the cells")
+    parser.add_argument("--peak-tflops", type=float, default=790.0, help="of the device in bf16")
+    parser.add_argument("--compile", action="store_true", help="torch.compile the heavy parts")
     options = parser.parse_args()
     common = {
         key: getattr(options, key)
         for key in ("size", "predictor", "device", "batch", "threads", "steps")
     }
-    {"pretraining": pretraining, "cells": cells, "synthesis": synthesis}[options.what](
-        options, common
-    )
+    jobs = {
+        "pretraining": pretraining,
+        "cells": cells,
+        "synthesis": synthesis,
+        "throughput": throughput,
+    }
+    jobs[options.what](options, common)
 
 
 if __name__ == "__main__":

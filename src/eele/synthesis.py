@@ -66,7 +66,8 @@ class Synthesiser:
         self, study: StudyConfig, paths: StudyPaths, neutral: NeutralModel, model: Backbone
     ) -> None:
         self.neutral = neutral
-        self.model = model.eval()
+        self.device = _device(study.runtime.device)
+        self.model = model.eval().to(self.device)
         self._phone_ids = {phone: index for index, phone in enumerate(neutral.phones)}
         self._speaker_ids = {name: index for index, name in enumerate(neutral.speakers)}
         self._normaliser = Normaliser.from_statistics(neutral.statistics)
@@ -82,9 +83,9 @@ class Synthesiser:
             chosen = order[start : start + _BATCH]
             ids = [torch.tensor([self._phone(p) for p in phones[i]]) for i in chosen]
             spoken = self.model.synthesise(
-                torch.nn.utils.rnn.pad_sequence(ids, batch_first=True),
-                torch.tensor([len(i) for i in ids]),
-                torch.tensor([self._speaker(speakers[i]) for i in chosen]),
+                torch.nn.utils.rnn.pad_sequence(ids, batch_first=True).to(self.device),
+                torch.tensor([len(i) for i in ids], device=self.device),
+                torch.tensor([self._speaker(speakers[i]) for i in chosen], device=self.device),
             )
             for row, i in enumerate(chosen):
                 said[i] = Utterance(
@@ -98,9 +99,9 @@ class Synthesiser:
         frames = int(spoken.lengths[row])
         if spoken.samples is not None:
             samples = spoken.samples[row, : (frames - 1) * self._hop_size]
-            return samples.float().numpy()
+            return samples.float().cpu().numpy()
         assert spoken.mel is not None and self._vocoder is not None
-        mel = spoken.mel[row, :frames].float().numpy()
+        mel = spoken.mel[row, :frames].float().cpu().numpy()
         return self._vocoder.synthesise(self._normaliser.log_mel(mel))
 
     def _phone(self, symbol: str) -> int:
@@ -115,6 +116,12 @@ class Synthesiser:
                 + ", ".join(self._speaker_ids)
             )
         return self._speaker_ids[name]
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
 
 
 def synthesise_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:

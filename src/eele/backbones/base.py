@@ -91,6 +91,10 @@ class Critic(nn.Module, ABC):
         One evaluation serves both sides: they are updated from the same weights.
         """
 
+    def compiled_parts(self) -> list[nn.Module]:
+        """Modules worth compiling."""
+        return []
+
     def normalise_weights(self) -> None:
         """Learn direction and length of the weights apart, as the model does."""
         from eele.backbones.weight_norm import normalise
@@ -122,6 +126,10 @@ class Trainable(nn.Module, ABC):
 
     def normalise_weights(self) -> None:
         """Learn direction and length of convolution weights apart, where the model is trained so."""
+
+    def compiled_parts(self) -> list[nn.Module]:
+        """Modules worth compiling: heavy, and called with tensors of few shapes."""
+        return []
 
     def fold_weights(self) -> None:
         """Undo `normalise_weights`; the weights are plain tensors again and the model is the same."""

@@ -210,9 +210,7 @@ class RuntimeConfig(Section):
     )
     threads: Count = Field(1, description="torch threads of a cell's job")
     pretrain_threads: Count = Field(2, description="torch threads of the neutral pre-training")
-    compile: bool = Field(
-        False, description="torch.compile for waveform decoder and discriminators"
-    )
+    compile: bool = Field(False, description="torch.compile in pre-training and vocoder training")
     pad_frames: Count = Field(
         1, description="batches are padded to a multiple of this many frames: few shapes to compile"
     )

@@ -44,6 +44,9 @@ class WaveformCritic(Critic):
             for _ in range(config.scales)
         )
 
+    def compiled_parts(self) -> list[nn.Module]:
+        return [self]
+
     def features(self, samples: Tensor) -> Iterator[Features]:
         """(batch, samples) -> the features of each discriminator, periods first."""
         for period in self.periods:

@@ -117,9 +117,13 @@ def fit(
     validation set the last weights stay. Raises EeleError when the loss is no longer finite, Interrupted
     when the process is told to stop: a checkpoint is written first.
     """
-    players = [make_player(fabric, model, run, state_of, load_state)]
+    # A cell is over before compiling has paid.
+    compiled = runtime.compile and run.pretraining
+    players = [make_player(fabric, model, run, state_of, load_state, compiled)]
     if critic is not None:
-        players.append(make_player(fabric, critic, run, critic.state_dict, critic.load_state_dict))
+        players.append(
+            make_player(fabric, critic, run, critic.state_dict, critic.load_state_dict, compiled)
+        )
     progress, best = _resume(fabric, run, players)
     started = saved = time.monotonic()
     before = progress.seconds
@@ -218,10 +222,11 @@ def train_step(
 
 def make_player(
     fabric: Fabric,
-    module: nn.Module,
+    module: Trainable | Critic,
     run: Run,
     state_of: Callable[[], State],
     load_state: Callable[[State], None],
+    compiled: bool = False,
 ) -> Player:
     # The schedule sets the rate at each step. A fused kernel everywhere torch offers one; loss scaling
     # (16-mixed) has to unscale the gradients before they are clipped, which fused kernels do themselves.
@@ -233,6 +238,9 @@ def make_player(
         weight_decay=run.config.weight_decay,
         fused=getattr(fabric.strategy.precision, "scaler", None) is None,
     )
+    if compiled:
+        for part in module.compiled_parts():
+            part.compile()
     # The bare module is kept: cells hold peft layers whose names must not move.
     engine, fabric_optimiser = fabric.setup(module, optimiser)
     return Player(engine, fabric_optimiser, parameters, state_of, load_state)

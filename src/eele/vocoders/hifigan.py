@@ -62,6 +62,10 @@ class VocoderModel(Trainable):
         """Fresh discriminators."""
         return WaveformCritic(self.config.discriminator)
 
+    def compiled_parts(self) -> list[nn.Module]:
+        """The generator, which hears segments of one length."""
+        return [self.generator]
+
     def normalise_weights(self) -> None:
         weight_norm.normalise(self)
 

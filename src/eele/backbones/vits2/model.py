@@ -128,6 +128,11 @@ class Vits2(Backbone):
     def fold_weights(self) -> None:
         weight_norm.fold(self)
 
+    def compiled_parts(self) -> list[nn.Module]:
+        """The decoder, which hears segments of one length, and what sees padded batches
+        (runtime.pad_frames keeps their lengths few)."""
+        return [self.decoder, self.posterior, self.flow, self.text_encoder]
+
     def adapt(self, sites: tuple[str, ...], cache_mb: int) -> None:
         """Everything outside `sites` runs without dropout from now on, and is computed once an utterance."""
         self._sites = frozenset(sites)
@@ -265,6 +270,9 @@ class Vits2Critic(Critic):
             self.judges["waveform"] = WaveformCritic(config.discriminator)
         if "duration_adversarial" in terms and config.duration_predictor == "adversarial":
             self.judges["durations"] = DurationCritic(config.hidden_size, dropout=0.0)
+
+    def compiled_parts(self) -> list[nn.Module]:
+        return [self.judges["waveform"]] if "waveform" in self.judges else []
 
     def forward(self, judged: Judged) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         own: dict[str, Tensor] = {}
