@@ -18,6 +18,7 @@ from eele.config import StudyConfig
 from eele.config.load import check_study, dump_study
 from eele.io import write_json, write_text
 from eele.paths import StudyPaths
+from eele.workflow import trains_vocoder
 
 SPEAKERS = ("demo_anna", "demo_bert")
 SENTENCES = (
@@ -47,6 +48,31 @@ F0_SHIFT = {
     "fearful": 2.0,
     "neutral": 0.0,
 }
+
+#: Loss terms by site, as the backbones have them.
+SITE_TERMS = {
+    "fastspeech2": {
+        "text_encoder": ("duration", "energy", "mel", "pitch", "postnet"),
+        "duration": ("duration",),
+        "variance": ("energy", "mel", "pitch", "postnet"),
+        "decoder": ("mel", "postnet"),
+    },
+    "vits2": {
+        "text_encoder": ("kl",),
+        "duration": ("duration", "duration_adversarial"),
+        "flow": ("kl",),
+        "decoder": ("adversarial", "features", "mel"),
+    },
+}
+#: Losses at the end of training, and what the critic gives: in training only.
+LEVELS = {"mel": 0.4, "postnet": 0.35, "kl": 1.3, "duration": 0.6, "pitch": 0.8, "energy": 0.7}
+CRITIC_LEVELS = {
+    "waveform": {"adversarial": 2.2, "features": 4.0, "critic": 2.6},
+    "duration": {"duration_adversarial": 0.5, "duration_critic": 0.5},
+}
+CRITIC_PARAMETERS = {"waveform": 46_747_132, "duration": 395_777}
+#: Seconds of a step: this much for each site of a cell, and of a step of `full`.
+SITE_SECONDS, FULL_SECONDS = 0.02, 0.1
 
 
 def small_study(**changes: object) -> StudyConfig:
@@ -193,14 +219,53 @@ def write_cell(
             {
                 "trainable_parameters": parameters,
                 "adapter_bytes": parameters * 4,
-                "train_seconds": 12.5,
+                "train_seconds": 300 * step_seconds(study, cell),
                 "steps": 300,
                 "best_step": 250,
                 "stopped_early": False,
-                "unwrappable": [],
+                "unwrappable": unwrappable(study, cell),
+                "loss_terms": loss_terms(study, cell),
+                "critic_parameters": sum(
+                    CRITIC_PARAMETERS[judge] for judge in critics(loss_terms(study, cell))
+                ),
             },
         )
-        _curves(folder / "adapter" / "curves.csv", rng)
+        _curves(folder / "adapter" / "curves.csv", rng, loss_terms(study, cell))
+
+
+def loss_terms(study: StudyConfig, cell: Cell | None = None) -> list[str]:
+    """Terms that a cell can lower; all for `full` and for pre-training."""
+    by_site = SITE_TERMS[study.backbone.name]
+    sites = cell.sites(study) if cell and cell.method != "full" else tuple(by_site)
+    return sorted({term for site in sites for term in by_site[site]})
+
+
+def critics(terms: list[str]) -> list[str]:
+    """Which discriminators train beside these terms."""
+    return [judge for judge, levels in CRITIC_LEVELS.items() if set(levels) & set(terms)]
+
+
+def step_seconds(study: StudyConfig, cell: Cell) -> float:
+    """Time of one step."""
+    return FULL_SECONDS if cell.method == "full" else SITE_SECONDS * len(cell.sites(study))
+
+
+def unwrappable(study: StudyConfig, cell: Cell) -> list[dict[str, str]]:
+    """Two norms in each site, and three depthwise convolutions in VITS2's duration predictor."""
+    if cell.method == "full":
+        return []
+    left = [
+        {"module": f"{site}.norms.{index}", "type": "LayerNorm", "reason": "LayerNorm holds no map"}
+        for site in cell.sites(study)
+        for index in range(2)
+    ]
+    grouped = "grouped convolution (groups=192): cannot be merged"
+    if study.backbone.name == "vits2" and "duration" in cell.sites(study):
+        left += [
+            {"module": f"duration.conv.{index}", "type": "Conv1d", "reason": grouped}
+            for index in range(3)
+        ]
+    return left
 
 
 def _buzz(
@@ -216,13 +281,22 @@ def _buzz(
     soundfile.write(path, wave + rng.normal(0, 1e-3, len(t)), rate, subtype="PCM_16")
 
 
-def _curves(path: Path, rng: np.random.Generator) -> None:
+def _curves(path: Path, rng: np.random.Generator, terms: list[str]) -> None:
+    """Terms fall to their level; the mel counts 45 times beside a critic, as in VITS2."""
+    judged = {k: v for judge in critics(terms) for k, v in CRITIC_LEVELS[judge].items()}
+    own = {term: LEVELS[term] for term in terms if term in LEVELS}
+    weights = {"mel": 45.0, "features": 2.0} if judged else {}
     rows = []
     for step in range(25, 301, 25):
-        loss = 1.2 * np.exp(-step / 120) + 0.5
-        rows.append({"step": step, "split": "train", "loss": loss + rng.normal(0, 0.02)})
-        if step % 50 == 0:
-            rows.append({"step": step, "split": "validation", "loss": loss + 0.1})
+        for split in ("train", "validation")[: 1 + (step % 50 == 0)]:
+            levels = own | (judged if split == "train" else {})
+            above = 0.05 * (split == "validation") + 2.4 * np.exp(-step / 60)
+            losses = {t: v * (1 + above + rng.normal(0, 0.02)) for t, v in levels.items()}
+            for term in ("critic", "duration_critic"):
+                if term in losses:
+                    losses[term] = levels[term] + rng.normal(0, 0.1)
+            summed = sum(weights.get(t, 1.0) * v for t, v in losses.items() if "critic" not in t)
+            rows.append({"step": step, "split": split, "loss": summed} | losses)
     path.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).to_csv(path, index=False)
 
@@ -297,8 +371,17 @@ def _corpus(study: StudyConfig, paths: StudyPaths) -> None:
 
 def _models(study: StudyConfig, paths: StudyPaths) -> None:
     rng = np.random.default_rng(0)
-    _curves(paths.neutral / "curves.csv", rng)
-    write_json(
-        paths.neutral / "training.json",
-        {"trainable_parameters": 1_000_000, "train_seconds": 170.0, "steps": 1500},
-    )
+    runs = {paths.neutral: loss_terms(study)}
+    if trains_vocoder(study):
+        runs[paths.vocoder] = ["adversarial", "features", "mel"]
+    for folder, terms in runs.items():
+        _curves(folder / "curves.csv", rng, terms)
+        write_json(
+            folder / "training.json",
+            {
+                "trainable_parameters": 1_000_000,
+                "critic_parameters": sum(CRITIC_PARAMETERS[judge] for judge in critics(terms)),
+                "train_seconds": 170.0,
+                "steps": 1500,
+            },
+        )

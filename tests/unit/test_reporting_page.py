@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
@@ -19,13 +20,23 @@ import fake_study
 
 from eele.cells import sweep
 from eele.errors import DataError
-from eele.reporting import make_figures, make_page, make_tables
+from eele.reporting import make_figures, make_page, make_tables, style
 from eele.reporting.collect import load_results
-from eele.reporting.figures import WORDS
+from eele.reporting.figures import figure_names
+from eele.reporting.figures_curves import (
+    Curve,
+    averaged,
+    curves_of,
+    draw_panels,
+    last_values,
+    shown_terms,
+)
 from eele.reporting.markup import duration_text, heat, number
 from eele.reporting.page_conditions import data_and_conditions
+from eele.reporting.page_tables import costs_html, not_wrapped
 from eele.reporting.players import listening_grid
 from eele.reporting.quality import stage_table
+from eele.reporting.tables import COST_COLUMNS
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +86,7 @@ def page(text) -> Page:
 
 def test_every_figure_is_drawn_as_svg_and_png(finished):
     study, paths = finished
-    names = [*WORDS, *(f"mel_pitch_{emotion}" for emotion in study.emotions)]
+    names = [*figure_names(study), *(f"mel_pitch_{emotion}" for emotion in study.emotions)]
     for name in names:
         svg = (paths.figures / f"{name}.svg").read_text(encoding="utf-8")
         assert svg.startswith("<?xml") and "<text" in svg, name
@@ -167,6 +178,8 @@ def test_tables_carry_sort_keys_and_buttons(page):
         "schemes",
         "ranks",
         "methods",
+        "costs",
+        "not-wrapped",
         "findings",
         "cells",
         "corpora",
@@ -184,7 +197,7 @@ def test_tables_carry_sort_keys_and_buttons(page):
 
 def test_pictures_have_words(page):
     pictures = page.all("img")
-    assert len(pictures) == 4 + 2
+    assert len(pictures) == 5 + 2
     assert all(len(picture["alt"]) > 30 for picture in pictures)
 
 
@@ -202,6 +215,130 @@ def test_page_names_failures_conditions_and_limits(text):
         "lora_alpha_per_rank",
     ):
         assert words in text, words
+
+
+def limits_of(tmp_path: Path, **changes: object) -> tuple[str, str, str]:
+    """The page's limits, its word on the backbone, and the titles of its reports."""
+    study = fake_study.small_study(**changes)
+    sections = data_and_conditions(load_results(*fake_study.build(tmp_path, study, audio=False)))
+    titles = ", ".join(block["title"] for block in sections["reports"])
+    return " ".join(sections["limits"]), dict(sections["conditions"])["backbone"], titles
+
+
+def test_a_backbone_that_ends_at_the_mel_names_its_vocoder(tmp_path):
+    limits, backbone, titles = limits_of(tmp_path)
+    assert backbone == "fastspeech2, vocoder griffin lim" and "Griffin-Lim" in limits
+    assert "posterior" not in limits and "iscriminators" not in limits
+    assert titles.endswith("Neutral model")
+
+
+def test_vits2_names_no_vocoder_and_says_what_trains_beside_a_cell(tmp_path):
+    limits, backbone, titles = limits_of(tmp_path, backbone={"name": "vits2"})
+    assert backbone == "vits2, which makes the waveform itself" and "Griffin" not in limits
+    for said in (
+        "every adapter trains with it frozen, full fine-tuning tunes it",
+        "reach the waveform or the durations, discriminators go on from pre-training",
+        "no part of the adapter",
+        "VITS updates the discriminators first",
+        "posterior encoder followed by its decoder",
+    ):
+        assert said in limits, said
+    assert titles.endswith("Neutral model")
+
+
+def test_vits2_says_nothing_of_what_its_study_lacks(tmp_path):
+    limits, _, _ = limits_of(
+        tmp_path,
+        backbone={"name": "vits2", "vits2": {"duration_predictor": "flow"}},
+        sweep=[{"method": "lora", "schemes": ["g"], "ranks": [8]}],
+    )
+    assert "full fine-tuning" not in limits and "or the durations" not in limits
+
+
+def test_a_vocoder_of_the_study_has_its_curves_and_its_report(tmp_path):
+    study = fake_study.small_study(synthesis={"vocoder": "hifigan"})
+    assert "vocoder_curves" in figure_names(study)
+    assert "vocoder_curves" not in figure_names(fake_study.small_study())
+    study, paths = fake_study.build(tmp_path, study, audio=False)
+    results = load_results(study, paths)
+    assert shown_terms(curves_of(results, "vocoder_curves")) == [
+        *("loss", "mel", "adversarial", "features", "critic")
+    ]
+    assert data_and_conditions(results)["reports"][-1]["title"] == "Vocoder"
+
+
+def test_every_loss_term_of_a_run_has_an_axis_of_its_own(tmp_path):
+    study = fake_study.small_study(backbone={"name": "vits2"})
+    results = load_results(*fake_study.build(tmp_path, study, audio=False))
+    curves = curves_of(results, "pretraining_curves")
+    assert shown_terms(curves) == [
+        *("loss", "mel", "kl", "duration", "adversarial", "features"),
+        *("duration_adversarial", "critic", "duration_critic"),
+    ]
+    stored = pd.read_csv(results.paths.neutral / "curves.csv")
+    held_out = stored[stored["split"] == "validation"]["mel"]
+    with style.drawing() as plt:
+        panels = {axes.get_title(loc="left"): axes for axes in draw_panels(plt, curves).axes}
+    training, validation = panels["mel"].lines
+    assert list(validation.get_ydata()) == list(held_out)
+    assert len(training.get_ydata()) == 2 * len(held_out)
+    assert len(panels["discriminators"].lines) == 1
+    assert f"mel {held_out.iloc[-1]:.3g}" in last_values(curves)
+
+
+def test_a_long_run_is_averaged_over_neighbouring_steps():
+    rows = pd.DataFrame({"step": np.arange(600.0), "mel": np.tile([0.0, 1.0, 2.0, 5.0], 150)})
+    drawn = averaged(rows)
+    assert len(drawn) == 150 and (drawn["mel"] == 2.0).all()
+    assert list(drawn["step"][:2]) == [1.5, 5.5]
+    assert averaged(rows[:150]).equals(rows[:150])
+
+
+def test_cells_show_the_terms_they_can_lower(tmp_path):
+    study = fake_study.small_study(sweep=[{"method": "lora", "schemes": ["c"], "ranks": [8]}])
+    results = load_results(*fake_study.build(tmp_path, study, audio=False))
+    curves = curves_of(results, "training_curves")
+    assert [curve.label for curve in curves] == ["angry", "happy"]
+    assert shown_terms(curves) == ["loss", "mel", "postnet"]
+
+
+def test_a_run_without_curves_is_an_empty_figure():
+    rows = pd.DataFrame(columns=["step", "split", "loss"])
+    with style.drawing() as plt:
+        figure = draw_panels(plt, [Curve("training", "black", rows)])
+    assert [text.get_text() for text in figure.axes[0].texts] == ["no curves"]
+    assert last_values([Curve("training", "black", rows)]) == ""
+
+
+def test_a_loss_that_falls_far_is_drawn_on_a_log_scale():
+    rows = pd.DataFrame({"step": [1, 2], "kl": [300.0, 2.0], "duration": [-3.0, 400.0]})
+    with style.drawing() as plt:
+        scales = {
+            axes.get_title(loc="left"): axes.get_yscale()
+            for axes in draw_panels(plt, [Curve("training", "black", rows)]).axes
+            if axes.get_title(loc="left")
+        }
+    assert scales == {"divergence (log scale)": "log", "duration": "linear"}
+
+
+def test_costs_are_shown_with_their_units_and_dashes():
+    row = dict.fromkeys(COST_COLUMNS) | {
+        **{"method": "lora", "scheme": "e", "caption": "duration", "sites": "duration"},
+        **{"loss_terms": "duration_adversarial, duration", "critic_parameters": 395_777},
+        **{"trainable_parameters_least": 2_000, "trainable_parameters_most": 16_000},
+        **{"n_cells": 4, "seconds_per_step": 0.0213, "ratio_to_full": float("nan")},
+        **{"steps_least": 300, "steps_most": 300, "train_seconds": 25.6, "not_wrapped": 0},
+    }
+    table = pd.DataFrame([row])
+    shown = costs_html(table)
+    assert [cell.text for cell in shown.rows[0]] == [
+        *("(e) duration", "0.021 s", "–", "4", "300", "26 s"),
+        *("2\u202f000 to 16\u202f000", "395\u202f777", "duration, adversarial duration"),
+    ]
+    assert len(shown.headings) == len(shown.rows[0])
+    assert not_wrapped(table) is None
+    left = not_wrapped(table.assign(not_wrapped=2, not_wrapped_reasons="2 × of no use"))
+    assert left and [c.text for c in left.rows[0]] == ["(e) duration", "2", "2 × of no use"]
 
 
 def test_page_is_refused_without_its_figures(tmp_path):

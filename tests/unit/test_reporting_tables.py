@@ -19,7 +19,7 @@ from eele.reporting import COLUMNS, make_tables
 from eele.reporting.bootstrap import Bootstrap
 from eele.reporting.collect import Results, System, load_results
 from eele.reporting.findings import FINDING_COLUMNS, findings_table, verdict
-from eele.reporting.tables import to_latex
+from eele.reporting.tables import COST_COLUMNS, costs_table, to_latex
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +131,70 @@ def test_ranks_and_methods(study_of_tables):
     assert methods.loc["lora", "chosen"].startswith("best of 3 at rank 8")
 
 
+def test_costs_hold_one_row_per_scheme_and_full(study_of_tables):
+    table = read(study_of_tables[1], "costs")
+    assert tuple(table.columns) == COST_COLUMNS
+    assert list(table["scheme"]) == ["a", "c", "g", "-"] and table["method"].iloc[-1] == "full"
+    rows = table.set_index("scheme")
+    g, full = rows.loc["g"], rows.loc["-"]
+    assert g["sites"] == "duration, variance, decoder" and full["sites"] == "every weight"
+    assert g["loss_terms"] == "duration, energy, mel, pitch, postnet"
+    assert rows.loc["c", "loss_terms"] == "mel, postnet"
+    assert g["ranks"] == "2, 8" and pd.isna(full["ranks"])
+    assert (g["trainable_parameters_least"], g["trainable_parameters_most"]) == (12_000, 48_000)
+    assert (g["n_cells"], full["n_cells"]) == (4, 2)
+    # Three sites at 0.02 s a step, 300 steps in each of four cells; a step of full takes 0.1 s.
+    assert g["seconds_per_step"] == pytest.approx(0.06)
+    assert g["ratio_to_full"] == pytest.approx(0.6) and full["ratio_to_full"] == 1
+    assert (g["steps_least"], g["steps_most"]) == (300, 300)
+    assert g["train_seconds"] == pytest.approx(4 * 300 * 0.06)
+    assert (g["critic_parameters"], full["not_wrapped"]) == (0, 0)
+    assert g["not_wrapped_reasons"] == "6 × LayerNorm holds no map"
+
+
+def test_costs_average_the_time_of_a_step_over_cells_not_over_steps(tmp_path):
+    study, paths = fake_study.build(tmp_path, audio=False)
+    cell = next(c for c in sweep(study) if c.scheme == "a" and c.emotion == "happy")
+    file = paths.cell(cell) / "adapter" / "training.json"
+    write_json(file, read_json(file) | {"steps": 100, "train_seconds": 8.0})
+    row = costs_table(load_results(study, paths)).set_index("scheme").loc["a"]
+    assert row["seconds_per_step"] == pytest.approx((0.02 + 0.08) / 2)
+    assert row["ratio_to_full"] == pytest.approx(0.5)
+    assert (row["steps_least"], row["steps_most"]) == (100, 300)
+    assert row["train_seconds"] == pytest.approx(300 * 0.02 + 8.0)
+
+
+def test_costs_name_the_critic_and_what_could_not_be_wrapped(tmp_path):
+    study = fake_study.small_study(backbone={"name": "vits2"})
+    study, paths = fake_study.build(tmp_path, study, audio=False)
+    rows = costs_table(load_results(study, paths)).set_index("scheme")
+    waveform, duration = (fake_study.CRITIC_PARAMETERS[j] for j in ("waveform", "duration"))
+    assert rows.loc["a", "critic_parameters"] == 0
+    assert rows.loc["c", "critic_parameters"] == waveform
+    assert rows.loc["g", "critic_parameters"] == waveform + duration
+    assert rows.loc["g", "not_wrapped"] == 9
+    assert rows.loc["g", "not_wrapped_reasons"] == (
+        "6 × LayerNorm holds no map; 3 × grouped convolution (groups=192): cannot be merged"
+    )
+
+
+def test_costs_of_one_scheme_without_full_compare_with_nothing(tmp_path):
+    study = fake_study.small_study(sweep=[{"method": "lora", "schemes": ["e"], "ranks": [4]}])
+    study, paths = fake_study.build(tmp_path, study, audio=False)
+    for cell in sweep(study):
+        file = paths.cell(cell) / "adapter" / "training.json"
+        if file.is_file():
+            facts = read_json(file)
+            for key in ("loss_terms", "critic_parameters", "unwrappable"):
+                del facts[key]
+            write_json(file, facts)
+    make_tables(study, paths)
+    (row,) = read(paths, "costs").to_dict("records")
+    assert row["scheme"] == "e" and row["seconds_per_step"] == pytest.approx(0.02)
+    for column in ("ratio_to_full", "loss_terms", "critic_parameters", "not_wrapped"):
+        assert pd.isna(row[column]), column
+
+
 def test_making_tables_twice_gives_the_same_bytes(study_of_tables):
     study, paths = study_of_tables
     before = {f.name: f.read_bytes() for f in paths.tables.iterdir()}
@@ -140,7 +204,7 @@ def test_making_tables_twice_gives_the_same_bytes(study_of_tables):
 
 def test_every_table_is_there_as_csv_and_latex(study_of_tables):
     names = {file.name for file in study_of_tables[1].tables.iterdir()}
-    for name in ("cells", "scheme_by_emotion", "rank", "methods", "findings"):
+    for name in ("cells", "scheme_by_emotion", "rank", "methods", "costs", "findings"):
         assert {f"{name}.csv", f"{name}.tex"} <= names
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from eele.reporting.columns import (
     COLUMNS,
     EXTRA_COLUMNS,
     SCORE_COLUMNS,
+    TEXT_COLUMNS,
     TRAINING_COLUMNS,
     WHOLE_NUMBERS,
 )
@@ -182,8 +184,21 @@ def _cell_row(cell: Cell, paths: StudyPaths) -> dict[str, Any]:
             if training.get(key) is None:
                 raise DataError(f"{training_file}: '{key}' is absent; delete it and train again")
         row |= {key: training[key] for key in TRAINING_COLUMNS}
-        row |= {key: training.get(key) for key in ("best_step", "stopped_early")}
+        row |= _facts(training)
     return row
+
+
+def _facts(training: dict[str, Any]) -> dict[str, Any]:
+    """`FACT_COLUMNS` of one training.json; None where it is silent."""
+    facts = {key: training.get(key) for key in ("best_step", "stopped_early", "critic_parameters")}
+    terms, left = training.get("loss_terms"), training.get("unwrappable")
+    if terms is not None:
+        facts["loss_terms"] = ", ".join(terms)
+    if left is not None:
+        facts["not_wrapped"] = len(left)
+        counts = Counter(entry["reason"] for entry in left)
+        facts["not_wrapped_reasons"] = "; ".join(f"{n} × {r}" for r, n in counts.most_common())
+    return facts
 
 
 def _cell_utterances(cell: Cell, paths: StudyPaths) -> pd.DataFrame:
@@ -229,11 +244,10 @@ def _read(file: Path) -> dict[str, Any]:
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     further = sorted(set(table.columns) - set(COLUMNS) - set(EXTRA_COLUMNS))
     table = table.reindex(columns=[*COLUMNS, *EXTRA_COLUMNS, *further])
-    text = {"backbone", "method", "scheme", "emotion", "seed", "stopped_early"}
     for column in table.columns:
         if column in WHOLE_NUMBERS:
             table[column] = pd.to_numeric(table[column]).astype("Int64")
-        elif column not in text:
+        elif column not in TEXT_COLUMNS:
             table[column] = pd.to_numeric(table[column]).astype(float)
     return table
 

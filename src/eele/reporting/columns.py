@@ -38,7 +38,37 @@ INTERVAL_COLUMNS = tuple(
     for end in ("low", "high")
 )
 RECORDING_COLUMNS = tuple(f"recording_{shift}" for shift in SHIFTS)
-EXTRA_COLUMNS = (*INTERVAL_COLUMNS, *RECORDING_COLUMNS, "best_step", "stopped_early")
+#: From `adapter/training.json` as well: how a cell was trained, as far as its file says so.
+FACT_COLUMNS = (
+    "best_step",
+    "stopped_early",
+    "loss_terms",
+    "critic_parameters",
+    "not_wrapped",
+    "not_wrapped_reasons",
+)
+EXTRA_COLUMNS = (*INTERVAL_COLUMNS, *RECORDING_COLUMNS, *FACT_COLUMNS)
+
+#: Columns of words; all others hold numbers.
+TEXT_COLUMNS = (
+    *("backbone", "method", "scheme", "emotion", "seed"),
+    *("stopped_early", "loss_terms", "not_wrapped_reasons"),
+)
+
+#: Loss terms of all backbones and of the vocoder in the order they are shown, and in words.
+LOSS_TERMS = {
+    "mel": "mel",
+    "postnet": "mel after postnet",
+    "kl": "divergence",
+    "duration": "duration",
+    "pitch": "pitch",
+    "energy": "energy",
+    "adversarial": "adversarial",
+    "features": "feature matching",
+    "duration_adversarial": "adversarial duration",
+    "critic": "discriminators",
+    "duration_critic": "duration discriminator",
+}
 
 WHOLE_NUMBERS = (
     "rank",
@@ -48,4 +78,6 @@ WHOLE_NUMBERS = (
     "n_scored",
     "n_total",
     "best_step",
+    "critic_parameters",
+    "not_wrapped",
 )

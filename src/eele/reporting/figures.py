@@ -15,7 +15,8 @@ from eele.reporting import style
 from eele.reporting.bootstrap import Bootstrap
 from eele.reporting.collect import Results, System, load_results, plain_system
 from eele.reporting.examples import write_examples
-from eele.reporting.figures_detail import draw_confusion, draw_curves, draw_shifts
+from eele.reporting.figures_curves import curve_figures, draw_curves
+from eele.reporting.figures_detail import draw_confusion, draw_shifts
 from eele.reporting.tables import caption, shown_systems
 from eele.vocabulary import NOT_APPLICABLE
 
@@ -27,6 +28,11 @@ class Words:
     title: str
     caption: str
 
+
+_CURVES = (
+    "each loss over steps, on training batches (averaged where they are many) and on validation sentences. "
+    "Where discriminators train along, their terms are part of the sum in training only."
+)
 
 WORDS = {
     "scheme_by_emotion": Words(
@@ -49,11 +55,25 @@ WORDS = {
         "Does the prosody move as in the recordings?",
         "Shift from neutral, synthetic speech beside recordings.",
     ),
+    "pretraining_curves": Words(
+        "Did training settle?",
+        f"The neutral model: {_CURVES}",
+    ),
+    "vocoder_curves": Words(
+        "Did training settle?",
+        f"The vocoder: {_CURVES}",
+    ),
     "training_curves": Words(
         "Did training settle?",
-        "Loss over steps: the neutral model, and the best scheme's adapters on validation sentences.",
+        "The best scheme's cells: the losses they can lower over steps, on validation sentences.",
     ),
 }
+
+
+def figure_names(study: StudyConfig) -> list[str]:
+    """Names of the study's figures, but for the examples: those of `WORDS` that it has."""
+    drawn = curve_figures(study)
+    return [name for name in WORDS if not name.endswith("_curves") or name in drawn]
 
 
 def write_figures(study: StudyConfig, paths: StudyPaths) -> None:

@@ -1,4 +1,4 @@
-"""Figures behind the headline: confusions, prosody shifts, training curves."""
+"""Figures behind the headline: confusions and prosody shifts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from eele.cells import AXES
 from eele.reporting import style
 from eele.reporting.bootstrap import Bootstrap
 from eele.reporting.collect import Results, System, plain_system
@@ -156,48 +155,3 @@ def draw_shifts(plt: Any, results: Results, _: Bootstrap, folder: Path) -> None:
         handletextpad=0.3,
     )
     style.save(figure, folder, "prosody_shifts")
-
-
-def draw_curves(plt: Any, results: Results, bootstrap: Bootstrap, folder: Path) -> None:
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(style.PAGE_WIDTH, 2.6), layout="constrained"
-    )
-    curves = _read_curves(results.paths.neutral / "curves.csv")
-    for split, colour in (("train", style.NEUTRAL), ("validation", style.BEST)):
-        rows = curves[curves["split"] == split]
-        if len(rows):
-            left.plot(rows["step"], rows["loss"], color=colour, label=split)
-    left.set_title("neutral model")
-    best = results.best_scheme()
-    if best is not None:
-        for colour, emotion in zip(style.CATEGORIES, results.study.emotions, strict=False):
-            for index, row in enumerate(results.of(best, emotion).to_dict("records")):
-                cell = Path(*(f"{axis}~{row[axis]}" for axis in AXES))
-                curves = _read_curves(
-                    results.paths.root / "cells" / cell / "adapter" / "curves.csv"
-                )
-                rows = curves[curves["split"] == "validation"]
-                right.plot(
-                    rows["step"],
-                    rows["loss"],
-                    color=colour,
-                    marker="o",
-                    markersize=3,
-                    label=emotion if index == 0 else None,
-                )
-        right.set_title(f"adapters, {best.label}: validation")
-    for axes in (left, right):
-        axes.set_xlabel("step")
-        axes.locator_params(axis="x", nbins=6, integer=True)
-        axes.set_ylabel("loss")
-        axes.grid(axis="y", color=style.RULE, linewidth=0.6)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend()
-    style.save(figure, folder, "training_curves")
-
-
-def _read_curves(file: Path) -> pd.DataFrame:
-    """step, split, loss; a run may leave none (early runs), which is an empty panel, not an error."""
-    if not file.is_file():
-        return pd.DataFrame(columns=["step", "split", "loss"])
-    return pd.read_csv(file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -74,6 +74,12 @@ def number(
     shown = f"{float(value):{'+' if signed else ''},.{digits}f}"
     shown = shown.replace("-", "−").replace(",", "\u202f")
     return TableCell(shown + suffix, repr(float(value)), f"num {kind}".strip(), note=note)
+
+
+def span(least: Any, most: Any, digits: int = 0) -> TableCell:
+    """A range of numbers, or the one number it holds; it sorts by its lower end."""
+    low, high = number(least, digits), number(most, digits)
+    return low if low.text == high.text else replace(low, text=f"{low.text} to {high.text}")
 
 
 def percent(value: Any, digits: int = 1) -> TableCell:

@@ -19,7 +19,8 @@ from eele.reporting import quality
 from eele.reporting.bootstrap import Bootstrap
 from eele.reporting.collect import Results, load_results, plain_system, read_table, score_of
 from eele.reporting.examples import example_clips, example_name
-from eele.reporting.figures import WORDS
+from eele.reporting.figures import WORDS, figure_names
+from eele.reporting.figures_curves import curve_figures, curves_of, last_values
 from eele.reporting.figures_detail import recording_shift
 from eele.reporting.findings import FINDING_COLUMNS
 from eele.reporting.markup import interval_text, is_empty, shown
@@ -28,14 +29,16 @@ from eele.reporting.page_listening import listening
 from eele.reporting.page_tables import (
     cells_table,
     confusion_tables,
+    costs_html,
     failures,
     findings_html,
     methods_table,
+    not_wrapped,
     rank_table,
     scheme_table,
 )
 from eele.reporting.players import listening_grid
-from eele.reporting.tables import caption
+from eele.reporting.tables import COST_COLUMNS, caption
 
 _ASSETS = Path(__file__).parent / "assets"
 _BADGES = {
@@ -181,6 +184,7 @@ def _results(results: Results) -> dict[str, Any]:
     schemes = read_table(tables / "scheme_by_emotion.csv", ("method", "mean"))
     ranks = read_table(tables / "rank.csv", ("method", "mean"))
     methods = read_table(tables / "methods.csv", ("method", "emotion_accuracy"))
+    costs = read_table(tables / "costs.csv", COST_COLUMNS)
     lost = failures(results)
     picked = [str(text) for text in methods["chosen"].unique() if "best of" in str(text)]
     return {
@@ -190,8 +194,12 @@ def _results(results: Results) -> dict[str, Any]:
         "methods_note": f"Adapters are shown at their {picked[0]}, which flatters them slightly."
         if picked
         else "",
+        "costs": costs_html(costs),
+        "costs_note": _costs_note(results),
+        "not_wrapped": not_wrapped(costs),
         "confusions": confusion_tables(results),
-        "figures": {name: _figure(results, name) for name in WORDS},
+        "figures": {name: _figure(results, name) for name in figure_names(results.study)},
+        "curves": curve_figures(results.study),
         "examples": _examples(results),
         "energy_note": ""
         if quality.energy_comparable(results.study, results.paths)
@@ -202,6 +210,16 @@ def _results(results: Results) -> dict[str, Any]:
         "cell_emotions": list(dict.fromkeys(results.cells["emotion"])),
         "failures": lost,
     }
+
+
+def _costs_note(results: Results) -> str:
+    # Only this backbone keeps the outputs of its frozen parts.
+    kept = results.study.backbone.name == "vits2"
+    return (
+        "A cell computes only the losses that its sites can lower"
+        + (", and what its frozen parts put out once an utterance" if kept else "")
+        + ". Times include validation, and are of this machine under the load of the sweep."
+    )
 
 
 def _figure(
@@ -242,6 +260,8 @@ def _alt(results: Results, name: str) -> str:
             for e in results.study.emotions
         ]
         return f"{words} F0 mean in semitones: {'; '.join(values)}."
+    if name in curve_figures(results.study):
+        return f"{words} At the end, {last_values(curves_of(results, name)) or 'no curves'}."
     return f"{words} The figures stand in the tables of this page."
 
 

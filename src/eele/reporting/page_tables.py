@@ -5,17 +5,20 @@ from __future__ import annotations
 import pandas as pd
 
 from eele.reporting.collect import Results, System
+from eele.reporting.columns import LOSS_TERMS
 from eele.reporting.figures_detail import confusion, confusion_systems
 from eele.reporting.markup import (
     Heading,
     HtmlTable,
     TableCell,
     bytes_text,
+    duration_text,
     heat,
     interval_text,
     is_empty,
     number,
     percent,
+    span,
     text,
     words,
 )
@@ -41,16 +44,22 @@ def _scored(row: pd.Series) -> TableCell:
     return TableCell(f"{row['n_scored']} of {row['n_total']}", repr(float(row["n_scored"])), "num")
 
 
+def _placed(row: pd.Series, note: str = "") -> TableCell:
+    """A scheme with its caption, or the method where there is none."""
+    if row["scheme"] == "-":
+        return text(_METHOD_WORDS[row["method"]], note=note)
+    caption = "" if is_empty(row["caption"]) else f" {row['caption']}"
+    return text(f"({row['scheme']}){caption}", note=note)
+
+
 def scheme_table(results: Results, table: pd.DataFrame) -> HtmlTable:
     """Scheme x emotion heat map with baselines; sorts like every table."""
     emotions = list(results.study.emotions)
     rows = []
     for _, row in table.iterrows():
-        adapted = row["scheme"] != "-"
-        name = f"({row['scheme']}) {row['caption']}" if adapted else _METHOD_WORDS[row["method"]]
         rows.append(
             [
-                text(name, note="" if is_empty(row["sites"]) else words(str(row["sites"]))),
+                _placed(row, note="" if is_empty(row["sites"]) else words(str(row["sites"]))),
                 *(heat(row[e]) for e in emotions),
                 heat(row["mean"]),
                 TableCell(
@@ -156,6 +165,60 @@ def methods_table(table: pd.DataFrame) -> HtmlTable:
         headings,
         rows,
     )
+
+
+def costs_html(table: pd.DataFrame) -> HtmlTable:
+    """What each scheme trains, and how long a step of it takes."""
+    rows = [
+        [
+            _placed(row, note=words(str(row["sites"]))),
+            number(row["seconds_per_step"], 3, suffix=" s"),
+            number(row["ratio_to_full"], 2, suffix=" ×"),
+            number(row["n_cells"], 0),
+            span(row["steps_least"], row["steps_most"]),
+            TableCell(
+                duration_text(float(row["train_seconds"])), repr(float(row["train_seconds"])), "num"
+            ),
+            span(row["trainable_parameters_least"], row["trainable_parameters_most"]),
+            number(row["critic_parameters"], 0),
+            text(_terms_text(row["loss_terms"])),
+        ]
+        for _, row in table.iterrows()
+    ]
+    headings = [
+        Heading("scheme"),
+        Heading("time of a step", True, "training time over steps, mean over cells"),
+        Heading("against full", True, "of the time of a step of full fine-tuning"),
+        Heading("cells", True),
+        Heading("steps", True, "of a cell; fewer where it stopped early"),
+        Heading("training in all", True, "training time of all cells together"),
+        Heading("weights trained", True, "from the smallest rank to the largest"),
+        Heading("discriminator weights", True, "they train along and are not kept"),
+        Heading("losses it can lower"),
+    ]
+    return HtmlTable("costs", "What a scheme trains, and how long it takes", headings, rows)
+
+
+def _terms_text(terms: object) -> str:
+    """Loss terms of a table in words and in the order of `LOSS_TERMS`."""
+    if is_empty(terms):
+        return ""
+    named = str(terms).split(", ")
+    known = [LOSS_TERMS[term] for term in LOSS_TERMS if term in named]
+    return ", ".join(known + [words(term) for term in named if term not in LOSS_TERMS])
+
+
+def not_wrapped(table: pd.DataFrame) -> HtmlTable | None:
+    """Modules of the sites that the method could not adapt; None where it adapts all."""
+    rows = [
+        [_placed(row), number(row["not_wrapped"], 0), text(row["not_wrapped_reasons"], "long")]
+        for _, row in table.iterrows()
+        if not is_empty(row["not_wrapped"]) and row["not_wrapped"] > 0
+    ]
+    if not rows:
+        return None
+    headings = [Heading("scheme"), Heading("modules left alone", True), Heading("because")]
+    return HtmlTable("not-wrapped", "What could not be adapted in a scheme’s sites", headings, rows)
 
 
 def findings_html(table: pd.DataFrame) -> HtmlTable:

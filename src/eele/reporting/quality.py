@@ -158,6 +158,7 @@ _LABELS = {
     "seconds": "time",
     "train_seconds": "training time",
     "trainable_parameters": "weights",
+    "critic_parameters": "weights of the discriminators",
     "minutes": "minutes of speech",
     "train_seconds_audio": "speech trained on",
     "best_step": "best step",

@@ -20,7 +20,14 @@ from eele.vocabulary import NOT_APPLICABLE, SCHEMES, scheme_sites
 #: Means over emotions and seeds shown beside emotion accuracy.
 FURTHER_SCORES = tuple(c for c in SCORE_COLUMNS if not c.startswith("emotion_accuracy"))
 
-TABLES = ("cells", "scheme_by_emotion", "rank", "methods", "findings")
+TABLES = ("cells", "scheme_by_emotion", "rank", "methods", "costs", "findings")
+
+COST_COLUMNS = (
+    *("method", "scheme", "caption", "sites", "loss_terms", "critic_parameters", "ranks"),
+    *("trainable_parameters_least", "trainable_parameters_most", "n_cells"),
+    *("seconds_per_step", "ratio_to_full", "steps_least", "steps_most", "train_seconds"),
+    *("not_wrapped", "not_wrapped_reasons"),
+)
 
 
 def write_tables(study: StudyConfig, paths: StudyPaths) -> None:
@@ -32,6 +39,7 @@ def write_tables(study: StudyConfig, paths: StudyPaths) -> None:
         "scheme_by_emotion": scheme_by_emotion(results, bootstrap),
         "rank": rank_table(results, bootstrap),
         "methods": methods_table(results, bootstrap),
+        "costs": costs_table(results),
         "findings": findings_table(results, bootstrap),
     }
     for name, table in tables.items():
@@ -166,8 +174,53 @@ def _chosen(results: Results) -> Iterable[tuple[System, str]]:
         yield best, f"best of {len(group)} at rank {rank}, on the same test utterances"
 
 
+def costs_table(results: Results) -> pd.DataFrame:
+    """One row per scheme over all its ranks, emotions and seeds, then `full`: what is trained, and how long
+    a step takes.
+
+    `seconds_per_step` is the mean of `train_seconds` / `steps` over the cells, `ratio_to_full` what it is
+    of `full`'s (NaN without such cells); `train_seconds` is the sum. `_least` and `_most` are the ends of
+    a range over the cells. A fact that no training.json of the row states is empty.
+    """
+    order = [*SCHEMES, *results.study.schemes, NOT_APPLICABLE]
+    trained = results.cells[results.cells["steps"].notna()]
+    groups = {(str(m), str(s)): rows for (m, s), rows in trained.groupby(["method", "scheme"])}
+    pace = {key: float((g["train_seconds"] / g["steps"]).mean()) for key, g in groups.items()}
+    whole = pace.get(("full", NOT_APPLICABLE), float("nan"))
+    table = []
+    for key in sorted(groups, key=lambda key: (order.index(key[1]), key[0])):
+        method, scheme = key
+        rows = groups[key]
+        row: dict[str, object] = {
+            "method": method,
+            "scheme": scheme,
+            "caption": caption(scheme, results.study),
+            "sites": sites_text(System(method, scheme), results.study),
+            "ranks": ", ".join(str(rank) for rank in sorted(set(rows["rank"])) if rank),
+            "n_cells": len(rows),
+            "seconds_per_step": pace[key],
+            "ratio_to_full": pace[key] / whole,
+            "train_seconds": float(rows["train_seconds"].sum()),
+        }
+        # The sites decide these, so every cell of a row says the same.
+        for column in ("loss_terms", "critic_parameters", "not_wrapped", "not_wrapped_reasons"):
+            known = rows[column].dropna()
+            row[column] = known.iloc[0] if len(known) else None
+        for column in ("trainable_parameters", "steps"):
+            row[f"{column}_least"], row[f"{column}_most"] = rows[column].min(), rows[column].max()
+        table.append(row)
+    return _whole(pd.DataFrame(table, columns=list(COST_COLUMNS)))
+
+
+_WHOLE = (
+    *("rank", "trainable_parameters", "adapter_bytes", "n_scored", "n_total"),
+    *("critic_parameters", "trainable_parameters_least", "trainable_parameters_most", "n_cells"),
+    *("steps_least", "steps_most", "not_wrapped"),
+)
+
+
 def _whole(table: pd.DataFrame) -> pd.DataFrame:
-    for column in ("rank", "trainable_parameters", "adapter_bytes", "n_scored", "n_total"):
+    for column in _WHOLE:
         if column in table:
             table[column] = pd.to_numeric(table[column]).round().astype("Int64")
     return table
@@ -180,6 +233,11 @@ _LATEX = {
     "scheme_by_emotion": (f"Emotion accuracy by insertion scheme; {MAP_NOTE}.", 2),
     "rank": (f"Emotion accuracy over the rank; {MAP_NOTE}.", 2),
     "methods": ("Methods, each at its best scheme, means over emotions and seeds.", 2),
+    "costs": (
+        "What a scheme trains, and how long a step takes: means over its cells, on one machine under "
+        "the load of the sweep.",
+        3,
+    ),
     "findings": (f"Outcomes of EELE (arXiv 2408.10852) held against ours; {MAP_NOTE}.", 2),
 }
 
@@ -194,11 +252,19 @@ _LATEX_COLUMNS = {
         *("emotion_accuracy_low", "emotion_accuracy_high", "phone_error_rate", "mcd_db"),
         "speaker_similarity",
     ),
+    "costs": (
+        *("method", "scheme", "loss_terms", "critic_parameters", "trainable_parameters_least"),
+        *("trainable_parameters_most", "seconds_per_step", "ratio_to_full", "n_cells"),
+    ),
     "findings": ("finding", "ours", "interval_low", "interval_high", "agrees", "detail"),
 }
 
 #: Wide text columns wrap.
-_WRAPPED = {"finding": "p{0.28\\linewidth}", "detail": "p{0.28\\linewidth}"}
+_WRAPPED = {
+    "finding": "p{0.28\\linewidth}",
+    "detail": "p{0.28\\linewidth}",
+    "loss_terms": "p{0.2\\linewidth}",
+}
 
 
 def to_latex(name: str, table: pd.DataFrame, study: StudyConfig) -> str:

@@ -139,6 +139,7 @@ def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
     folder = paths.cell(cell) / "adapter"
     base = read_json(paths.neutral / FACTS)["sha256"]
     full = cell.method == "full"
+    terms = _terms(model, tuple(model.site_losses) if full else spec.sites)
     run = Run(
         study.adaptation,
         study.adaptation.full_learning_rate if full else study.adaptation.learning_rate,
@@ -151,7 +152,7 @@ def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
         checkpoint=paths.checkpoints / "cells" / cell.path / "state.pt",
         tensorboard=folder / "tensorboard",
         label=f"{cell.method} {cell.scheme} r{cell.rank} {cell.emotion}",
-        terms=None if full else _terms(model, spec.sites),
+        terms=None if full else terms,
     )
     critic = model.critic(run.terms)
     if critic is not None:
@@ -191,7 +192,7 @@ def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
             "critic_parameters": _count(critic),
             "utterances": len(sets[0]),
             "minutes": _minutes(study, sets[0]),
-            "loss_terms": list(run.terms) if run.terms else "all",
+            "loss_terms": list(terms),
             "stage_seconds": time.monotonic() - started,
         },
     )
