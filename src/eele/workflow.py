@@ -97,13 +97,13 @@ STAGES = {
     "align": Stage(("alignment",), ("build_lexicon",)),
     "extract_features": Stage(("audio", "features"), ("align",), version=2),
     "index_features": Stage((), ("extract_features",)),
-    "pretrain": Stage(("backbone", "pretraining"), ("index_features",)),
+    "pretrain": Stage(("backbone", "pretraining"), ("index_features",), version=2),
     "train_vocoder": Stage(("synthesis.vocoder", "vocoder"), ("index_features",)),
     "train_judge": Stage(
         ("audio", "emotions", *(f"evaluation.{key}" for key in _SCORED)), ("index_features",)
     ),
     "train_recogniser": Stage(("evaluation.recogniser",), ("index_features",)),
-    "train_cell": Stage(("adaptation",), ("pretrain",)),
+    "train_cell": Stage(("adaptation",), ("pretrain",), version=2),
     "synthesise_cell": Stage(("synthesis", "adaptation.speakers")),
     "score_cell": Stage(
         ("synthesis", "adaptation.speakers", *(f"evaluation.{key}" for key in _SCORED)),

@@ -12,6 +12,7 @@ rule make_tables:
         "<results>/tables/rank.csv",
         "<results>/tables/methods.csv",
         "<results>/tables/findings.csv",
+        "<results>/tables/costs.csv",
     log:
         "<results>/logs/make_tables.log",
     benchmark:

@@ -158,6 +158,9 @@ def fit(
             disable=rank > 0,
         ) as bar,
     ):
+        if run.pretraining and validation_set is not None and not progress.curves:
+            # What has learned nothing: where the curves begin.
+            best = _validate(fabric, model, validation_set, run, progress, players, best)
         while progress.step < config.steps and progress.stale < config.patience:
             step = progress.step
             batch = next(batches).to(fabric.device)
