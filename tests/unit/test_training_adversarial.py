@@ -198,7 +198,7 @@ def test_one_evaluation_of_the_critic_gives_both_players_their_own_gradients(
 def test_the_mel_loss_falls_and_both_players_move(tmp_path: Path) -> None:
     model, critic, progress = train(run(tmp_path, 60, validate_every=20, learning_rate=1e-2))
     mel = [row["mel"] for row in progress.curves if row["split"] == "validation"]
-    assert mel[-1] < 0.97 * mel[0]
+    assert mel[-1] < 0.5 * mel[0]
     torch.manual_seed(1)
     fresh = net().critic()
     weight_norm.fold(critic)
@@ -207,7 +207,7 @@ def test_the_mel_loss_falls_and_both_players_move(tmp_path: Path) -> None:
         for k, v in critic.state_dict().items()
         if k.endswith("weight")
     )
-    assert {"critic", "duration_critic", "adversarial", "features"} <= set(progress.curves[0])
+    assert {"critic", "duration_critic", "adversarial", "features"} <= set(progress.curves[1])
 
 
 def test_half_precision_leaves_the_recordings_as_they_are(tmp_path: Path) -> None:
@@ -219,6 +219,16 @@ def test_half_precision_leaves_the_recordings_as_they_are(tmp_path: Path) -> Non
     _, _, rough = train(run(tmp_path / "half", 4), runtime=half)
     for a, b in zip(exact.curves, rough.curves, strict=True):
         assert b["mel"] == pytest.approx(a["mel"], rel=0.05) and b["mel"] != a["mel"]
+
+
+def test_loss_scaling_finds_its_scale_and_both_players_learn(tmp_path: Path) -> None:
+    """At first the scale is too large, and the steps it spoils are skipped."""
+    half = RuntimeConfig(device="cpu", log_every=2, precision="16-mixed")
+    _, _, progress = train(run(tmp_path, 24, validate_every=24), runtime=half)
+    mel = [row["mel"] for row in progress.curves if row["split"] == "validation"]
+    assert mel[-1] < 0.8 * mel[0]
+    saved = checkpoint.load(tmp_path / "state.pt", "this config")
+    assert saved["precision"]["scale"] > 0
 
 
 _TWO_PROCESSES = """
