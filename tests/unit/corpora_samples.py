@@ -121,3 +121,57 @@ def levelled(tmp_path: Path) -> tuple[Path, StudyConfig, StudyPaths]:
             rows.append(row(name, speaker=speaker, emotion=emotion))
     metadata(root, rows)
     return root, *study(root, tmp_path)
+
+
+#: ESD's folders, and the number before an emotion's first sentence, for its 350 sentences.
+_ESD_EMOTIONS = {"Neutral": 0, "Angry": 350, "Happy": 700, "Sad": 1050, "Surprise": 1400}
+_ESD_WORDS = {"Neutral": "neutral", "Angry": "angry", "Happy": "happy", "Sad": "sad"} | {
+    "Surprise": "surprised"
+}
+
+
+def spoken(voice: int, name: str, text: str, emotion: str, rate_hz: int) -> np.ndarray:
+    """The generated corpus's voice number `voice` speaking `text`; float samples (samples,)."""
+    import soxr
+
+    from eele.corpora.demo_rules import VOICES
+    from eele.corpora.demo_voice import speak
+
+    sound, made_hz, _ = speak(VOICES[voice], name, text, emotion)
+    return soxr.resample(sound, made_hz, rate_hz)
+
+
+def miniature_vctk(root: Path, voices: Mapping[str, int], texts: Iterable[str]) -> Path:
+    """VCTK 0.92 with all that lies in its folder, of the speakers `voices` (name -> voice)."""
+    audio = root / "wav48_silence_trimmed"
+    for speaker, voice in voices.items():
+        for number, text in enumerate(texts, start=1):
+            name = f"{speaker}_{number:03d}"
+            sound = spoken(voice, name, text, "neutral", 48000)
+            for microphone in ("mic1", "mic2"):
+                write(audio / speaker / f"{name}_{microphone}.flac", sound, 48000)
+            transcript = root / "txt" / speaker / f"{name}.txt"
+            transcript.parent.mkdir(parents=True, exist_ok=True)
+            transcript.write_text(f"{text}\n", encoding="utf-8")
+    lines = [f"{speaker}  23  F  English  Southern England" for speaker in voices]
+    lines.insert(0, "ID  AGE  GENDER  ACCENTS  REGION COMMENTS")
+    (root / "speaker-info.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (audio / "log.txt").write_text("", encoding="utf-8")
+    return root
+
+
+def miniature_esd(root: Path, voices: Mapping[str, int], texts: Iterable[str]) -> Path:
+    """ESD with the speakers `voices`: every text in five emotions; transcripts in turns UTF-8 and UTF-16."""
+    texts = list(texts)
+    for turn, (speaker, voice) in enumerate(voices.items()):
+        lines = []
+        for folder, before in _ESD_EMOTIONS.items():
+            for number, text in enumerate(texts, start=before + 1):
+                name = f"{speaker}_{number:06d}"
+                sound = spoken(voice, name, text, _ESD_WORDS[folder], 16000)
+                write(root / speaker / folder / f"{name}.wav", sound, 16000)
+                lines.append(f"{name}\t{text}\t{folder}")
+        transcript = root / speaker / f"{speaker}.txt"
+        transcript.write_text("\r\n".join(lines), encoding=("utf-8", "utf-16")[turn % 2])
+    (root / "ReadMe.txt").write_text("Emotional Speech Data\n", encoding="utf-8")
+    return root

@@ -1,16 +1,44 @@
 """Fixtures of the workflow tests."""
 
 import re
+import shutil
 
 import pytest
 from running import ROOT, SMOKE, run
 
 _FOLDERS = ("judges/statistics", "figures")
+#: What the smoke study knows before any voice is trained: no backbone and no vocoder changes it.
+_HEARD = (
+    "features/index.csv",
+    "features/statistics.json",
+    "judges/statistics",
+    "recogniser/model.json",
+)
 
 
 @pytest.fixture
 def snakemake():
     return run
+
+
+@pytest.fixture(scope="session")
+def heard(tmp_path_factory):
+    """Make folders in which the smoke study has its features, judge and recogniser, and no voice yet.
+
+    The stages run once for all tests; what they made is copied with Snakemake's notes on it.
+    """
+    first = tmp_path_factory.mktemp("heard")
+    (first / "scripts").symlink_to(ROOT / "scripts")
+    run(
+        *(f"results/smoke/{name}" for name in _HEARD), "--cores", "2", "--quiet", "rules",
+        "--snakefile", ROOT / "Snakefile", "--configfile", SMOKE, cwd=first, timeout=600, check=True,
+    )  # fmt: skip
+
+    def copy(name):
+        folder = tmp_path_factory.mktemp(name)
+        return shutil.copytree(first, folder, symlinks=True, dirs_exist_ok=True)
+
+    return copy
 
 
 @pytest.fixture(scope="module")

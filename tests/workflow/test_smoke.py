@@ -44,10 +44,9 @@ CELLS = "cells/backbone~fastspeech2/method~lora/scheme~b"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(heard):
     """Working directory of a finished smoke study."""
-    folder = tmp_path_factory.mktemp("smoke")
-    (folder / "scripts").symlink_to(ROOT / "scripts")
+    folder = heard("smoke")
     run(*where(folder), cwd=folder, timeout=1500, check=True)
     return folder
 
@@ -101,7 +100,7 @@ def test_lora_moves_few_weights(rows):
 
 
 def test_the_contracts_files_are_there(study):
-    for name in ("cells", "scheme_by_emotion", "rank", "methods", "findings"):
+    for name in ("cells", "scheme_by_emotion", "rank", "methods", "findings", "costs"):
         assert (study / "tables" / f"{name}.csv").stat().st_size > 0
         assert (study / "tables" / f"{name}.tex").stat().st_size > 0
     assert list((study / "figures").glob("*.svg"))
