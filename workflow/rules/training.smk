@@ -1,3 +1,4 @@
+# `exec`: the shell makes way for the training, so that a scheduler's SIGTERM reaches it and it can save.
 # The models every cell leans on: the neutral voice, the vocoder (where the study trains one), the judges,
 # the phone recogniser.
 
@@ -26,7 +27,8 @@ rule pretrain:
         **stage_params("pretrain"),
         config=CONFIG,
     shell:
-        "python scripts/pretrain.py --config {params.config}" " --log {log} --threads {threads}"
+        "exec python scripts/pretrain.py --config {params.config}"
+        " --log {log} --threads {threads}"
 
 
 rule train_vocoder:
@@ -54,7 +56,7 @@ rule train_vocoder:
         **stage_params("train_vocoder"),
         config=CONFIG,
     shell:
-        "python scripts/train_vocoder.py --config {params.config}"
+        "exec python scripts/train_vocoder.py --config {params.config}"
         " --log {log} --threads {threads}"
 
 

@@ -57,6 +57,7 @@ def pretrain(study: StudyConfig, paths: StudyPaths) -> None:
     torch.manual_seed(study.pretraining.seed)
     model = neutral.fresh()
     critic = model.critic()
+    critic_parameters = _count(critic)
     sets = _sets(
         store, neutral, model, [select.neutral_ids(store.index, s) for s in ("train", "validation")]
     )
@@ -97,7 +98,7 @@ def pretrain(study: StudyConfig, paths: StudyPaths) -> None:
         {
             **_training_facts(progress, study.pretraining.steps),
             "trainable_parameters": sum(p.numel() for p in model.parameters()),
-            "critic_parameters": _count(critic),
+            "critic_parameters": critic_parameters,
             "utterances": len(sets[0]),
             "minutes": _minutes(study, sets[0]),
             "stage_seconds": time.monotonic() - started,
@@ -155,6 +156,7 @@ def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
         terms=None if full else terms,
     )
     critic = model.critic(run.terms)
+    critic_parameters = _count(critic)
     if critic is not None:
         # The opponent goes on where pre-training left it; it is no part of the adapter.
         load_exactly(critic, paths.neutral / CRITIC, partly=True)
@@ -189,7 +191,7 @@ def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
             "trainable_parameters": trainable,
             "adapter_bytes": (folder / ADAPTER_WEIGHTS).stat().st_size,
             "unwrappable": attached.unwrappable,
-            "critic_parameters": _count(critic),
+            "critic_parameters": critic_parameters,
             "utterances": len(sets[0]),
             "minutes": _minutes(study, sets[0]),
             "loss_terms": list(terms),
