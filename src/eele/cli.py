@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -87,6 +88,23 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("--results", type=Path, default=Path("results"), help="default: results")
     inspect.add_argument("--json", action="store_true", help="print JSON")
     inspect.set_defaults(run=_inspect)
+
+    status = commands.add_parser(
+        "status", help="how far a study is: done, running, failed", parents=[common]
+    )
+    status.add_argument("study")
+    status.add_argument("--results", type=Path, default=Path("results"), help="default: results")
+    status.add_argument(
+        "--watch", type=_seconds, metavar="SECONDS", help="again and again until it is finished"
+    )
+    form = status.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON, one line each time")
+    form.add_argument(
+        "--targets",
+        action="store_true",
+        help="print what to ask Snakemake for again after failures",
+    )
+    status.set_defaults(run=_status)
 
     provenance = commands.add_parser(
         "provenance", help="where a result comes from", parents=[common]
@@ -323,6 +341,25 @@ def _inspect(arguments: argparse.Namespace) -> None:
         for row in site["modules"]:
             note = "" if row["wrappable"] else f"  not wrapped: {row['reason']}"
             print(f"  {row['module']:44s} {row['type']:10s} {row['parameters']:9,}{note}")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds above 0")
+    return seconds
+
+
+def _status(arguments: argparse.Namespace) -> None:
+    study, paths = _study(arguments.study, arguments.results)
+
+    from eele.status.command import Form, report
+
+    form: Form = "json" if arguments.json else "targets" if arguments.targets else "text"
+    report(study, paths, form, arguments.watch)
 
 
 def _provenance(arguments: argparse.Namespace) -> None:

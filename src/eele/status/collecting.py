@@ -1,0 +1,391 @@
+"""The state of every job of a study, and what follows: stages, cells, failures, time left.
+
+- **done**: every declared output is there, and Snakemake's mark on them is gone or the log says done. Files
+  of an earlier config count as done until Snakemake removes them; `snakemake -n` knows which it would redo.
+- **running**: there is evidence of a living job (`eele.status.evidence`).
+- **failed**: its log ended with a message, or without one and Snakemake no longer waits for it (killed).
+- **waiting**: everything else; `stopped` of these were begun and will go on: interrupted, killed along with
+  their workflow, or on a lost node.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter, defaultdict
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eele.cells import sweep
+from eele.config import StudyConfig
+from eele.paths import StudyPaths
+from eele.status import evidence
+from eele.status.evidence import FRESH_S, SLACK_S, Log, SlurmJob, Workflow
+from eele.status.plan import CELL_STAGES, OUTPUTS, Job, jobs
+
+STATES = ("done", "running", "failed", "waiting")
+
+#: Benchmark files read per stage for its mean wall time.
+_SAMPLE = 100
+
+
+@dataclass(frozen=True)
+class State:
+    """One job's state, why, and its log where it was begun."""
+
+    name: str
+    note: str = ""
+    log: Log | None = None
+    stopped: bool = False
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many of `total` are in which state; `stopped` are among the waiting."""
+
+    total: int
+    done: int = 0
+    running: int = 0
+    failed: int = 0
+    waiting: int = 0
+    stopped: int = 0
+    mean_wall_s: float | None = None
+
+    @property
+    def share(self) -> float:
+        return self.done / self.total if self.total else 1.0
+
+
+@dataclass(frozen=True)
+class Running:
+    """A living job, with its training's steps where its log shows them."""
+
+    stage: str
+    item: str
+    step: int | None
+    steps: int | None
+    left_s: float | None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A failed job: what to ask for again, its log and the log's last lines."""
+
+    stage: str
+    item: str
+    note: str
+    target: str
+    log: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Status:
+    """What `eele status` shows. `eta_s` is None where it cannot be known; `eta_note` says why, or how."""
+
+    study: str
+    results: str
+    workflow: Workflow
+    stages: dict[str, Count]
+    cells: Count
+    baselines: Count
+    running: list[Running] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+    eta_s: float | None = None
+    eta_note: str = ""
+
+    @property
+    def finished(self) -> bool:
+        return all(count.done == count.total for count in self.stages.values())
+
+    @property
+    def targets(self) -> list[str]:
+        """What of the study to ask Snakemake for so that just the failed jobs are done again."""
+        return list(dict.fromkeys(failure.target for failure in self.failed))
+
+    @property
+    def rerun(self) -> str | None:
+        """The command that reruns just what failed; None when nothing did."""
+        if not self.failed:
+            return None
+        config = f"--configfile {self.results}/{self.study}/config.resolved.yaml"
+        if len(self.targets) > 3:
+            names = f"eele status {self.study} --targets"
+            return f"{names} | xargs snakemake {config} --"
+        return f"snakemake {config} -- {' '.join(self.targets)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        counts = {name: {**asdict(c), "share": c.share} for name, c in self.stages.items()}
+        return {
+            **asdict(self),
+            "stages": counts,
+            "cells": {**asdict(self.cells), "share": self.cells.share},
+            "baselines": {**asdict(self.baselines), "share": self.baselines.share},
+            "finished": self.finished,
+            "rerun": self.rerun,
+        }
+
+
+class _Scene:
+    """What is asked of the machine once for all jobs."""
+
+    def __init__(self, study: StudyConfig, paths: StudyPaths) -> None:
+        self.root = paths.root
+        self.name = f"results/{study.study}"  # as the Snakefile writes it
+        # Snakemake works in the folder that holds results/.
+        self.folder = paths.root.resolve().parents[1]
+        snakemake = self.folder / ".snakemake"
+        self.workflow = evidence.workflow(study.study, snakemake)
+        self.processes = evidence.logs_of_processes(self.folder)
+        self.marks = evidence.marks(study.study, snakemake)
+        # Only where jobs are out, the cluster is asked for them.
+        self.slurm = evidence.slurm_jobs(self.folder) if self.marks else []
+        self.by_comment: dict[str, SlurmJob] = {}
+        for job in self.slurm:
+            # Of a job that was lost and its successor, the one that runs counts.
+            known = self.by_comment.get(job.comment)
+            if known is None or known.lost or known.state != "running":
+                self.by_comment[job.comment] = job
+
+    def marked(self, job: Job) -> float | None:
+        """Time of Snakemake's mark on the job, None without one."""
+        times = (self.marks.get(f"{self.name}/{path}") for path in job.outputs)
+        return next((when for when in times if when is not None), None)
+
+    def waited_for(self, marked: float | None) -> bool:
+        """Whether the workflow that runs now handed the job out and waits for its end."""
+        if marked is None or self.workflow.running is False:
+            return False
+        return marked >= (self.workflow.since or 0.0) - SLACK_S
+
+    @property
+    def out_of_sight(self) -> bool:
+        """Whether jobs may live that neither a process here nor a Slurm job's comment shows."""
+        if self.processes is None or self.workflow.running is None:
+            return True
+        rules = tuple(f"rule_{stage}" for stage in OUTPUTS)
+        living = [job.comment for job in self.slurm if job.state == "running" and not job.lost]
+        # Groups are named by what they hold; the jobs of an array all bear the name of its first.
+        named = all(comment.startswith(rules) for comment in living)
+        return not named or len(set(living)) < len(living)
+
+
+def _state(job: Job, scene: _Scene) -> State:
+    marked = scene.marked(job)
+    whole = all((scene.root / path).exists() for path in job.outputs)
+    if whole and marked is None:
+        return State("done")
+    log = evidence.read_log(scene.root / job.log)
+    waited_for = scene.waited_for(marked)
+    if log is not None and marked is not None and log.time < marked - SLACK_S:
+        log = None  # of an attempt before this one
+    if whole and log is not None and log.end == "done" and waited_for:
+        return State("done", "Snakemake has yet to record it", log)
+    alive, found = _alive(job, scene, log)
+    if alive:
+        return State("running", found, log)
+    if log is None:
+        return State("waiting", found or ("handed out" if waited_for else ""))
+    if log.end == "interrupted":
+        return State("waiting", "interrupted", log, stopped=True)
+    if log.end == "done":
+        note = "finished, but its workflow was killed before it noted that" if whole else ""
+        return State("waiting", note, log)
+    if log.end == "failed":
+        since = scene.workflow.since if scene.workflow.running else None
+        before = since is not None and log.time < since - SLACK_S
+        return State("failed", "in the run before this one" if before else "", log)
+    if marked is None:
+        return State("failed", "its log has no end: killed (out of memory, time limit)", log)
+    silent = f"no sign of life for {evidence.age(log.time):.0f} s"
+    return State("waiting", (found or silent) if waited_for else "killed", log, stopped=True)
+
+
+def _alive(job: Job, scene: _Scene, log: Log | None) -> tuple[bool, str]:
+    """Whether the job lives, and what was found; `log` is that of the current attempt, if it has begun."""
+    if scene.processes and not scene.processes.isdisjoint(
+        (f"{scene.name}/{job.log}", str(scene.root / job.log))
+    ):
+        return True, ""
+    if log is not None and log.end is not None:
+        return False, ""
+    in_slurm = scene.by_comment.get(evidence.slurm_comment(job.stage, job.wildcards))
+    if in_slurm is not None:
+        if in_slurm.lost:
+            return False, "its node does not respond"
+        return in_slurm.state == "running", "" if log else f"Slurm: {in_slurm.state}"
+    if log is not None and scene.out_of_sight:
+        return evidence.age(log.time) < FRESH_S, ""
+    return False, ""
+
+
+def collect(study: StudyConfig, paths: StudyPaths) -> Status:
+    """The status of a study from its files, this machine's processes and, where jobs are there, Slurm."""
+    scene = _Scene(study, paths)
+    plan = jobs(study)
+    states = {(job.stage, job.item): _state(job, scene) for job in plan}
+    by_stage: dict[str, list[Job]] = defaultdict(list)
+    for job in plan:
+        by_stage[job.stage].append(job)
+    means = {
+        stage: _mean_wall(
+            [paths.root / job.benchmark for job in some if states[stage, job.item].name == "done"]
+        )
+        for stage, some in by_stage.items()
+    }
+    for stage, some in by_stage.items():
+        if means[stage] is None:
+            means[stage] = _expected([states[stage, job.item] for job in some])
+    stages = {
+        stage: _count([states[stage, job.item] for job in some], means[stage])
+        for stage, some in by_stage.items()
+    }
+    cells: list[State] = []
+    baselines: list[State] = []
+    for cell in sweep(study):
+        item = cell.path.as_posix()
+        way = [states[stage, item] for stage in CELL_STAGES if (stage, item) in states]
+        (cells if cell.trained else baselines).append(_cell_state(way))
+    eta, note = _time_left(stages, states, scene.workflow)
+    return Status(
+        study=study.study,
+        results=os.path.relpath(paths.root.parent),
+        workflow=scene.workflow,
+        stages=stages,
+        cells=_count(cells),
+        baselines=_count(baselines),
+        running=[
+            Running(stage, item, *_steps(state))
+            for (stage, item), state in states.items()
+            if state.name == "running"
+        ],
+        failed=[
+            _failure(job, states[job.stage, job.item], scene)
+            for job in plan
+            if _failed(job, states)
+        ],
+        stopped=[
+            f"{stage} {item}".strip() + f": {state.note}"
+            for (stage, item), state in states.items()
+            if state.stopped
+        ],
+        eta_s=eta,
+        eta_note=note,
+    )
+
+
+def _failed(job: Job, states: dict[tuple[str, str], State]) -> bool:
+    return states[job.stage, job.item].name == "failed"
+
+
+def _failure(job: Job, state: State, scene: _Scene) -> Failure:
+    return Failure(
+        stage=job.stage,
+        item=job.item,
+        note=state.note,
+        target=f"{scene.name}/{job.target}",
+        log=os.path.relpath(scene.root / job.log),
+        lines=state.log.lines if state.log else (),
+    )
+
+
+def _cell_state(way: list[State]) -> State:
+    """A cell's state, from its stages: done with the last one; failed or running as any of them is."""
+    if way[-1].name == "done":
+        return State("done")
+    for name in ("running", "failed"):
+        if any(state.name == name for state in way):
+            return State(name)
+    return State("waiting", stopped=any(state.stopped for state in way))
+
+
+def _count(states: list[State], mean: float | None = None) -> Count:
+    names = Counter(state.name for state in states)
+    stopped = sum(state.stopped for state in states)
+    return Count(
+        total=len(states),
+        stopped=stopped,
+        mean_wall_s=None if mean is None else round(mean, 1),
+        **{name: names[name] for name in STATES},
+    )
+
+
+def _mean_wall(benchmarks: list[Path]) -> float | None:
+    """Mean wall seconds of up to `_SAMPLE` benchmark files, spread over all."""
+    walls = []
+    for file in benchmarks[:: max(1, len(benchmarks) // _SAMPLE)]:
+        try:
+            with open(file, encoding="utf-8", newline="") as handle:
+                walls += [float(row["s"]) for row in csv.DictReader(handle, delimiter="\t")]
+        except (OSError, KeyError, ValueError, TypeError):  # none, or being written
+            continue
+    return sum(walls) / len(walls) if walls else None
+
+
+def _expected(states: list[State]) -> float | None:
+    """Wall time of a stage none of whose jobs is done, from the progress bars of those that run."""
+    totals = [
+        state.log.elapsed_s + state.log.left_s
+        for state in states
+        if state.name == "running"
+        and state.log
+        and state.log.elapsed_s is not None
+        and state.log.left_s is not None
+    ]
+    return sum(totals) / len(totals) if totals else None
+
+
+def _steps(state: State) -> tuple[int | None, int | None, float | None]:
+    log = state.log
+    return (log.step, log.steps, log.left_s) if log else (None, None, None)
+
+
+def _time_left(
+    stages: dict[str, Count], states: dict[tuple[str, str], State], workflow: Workflow
+) -> tuple[float | None, str]:
+    """Seconds until everything is done: the work left over the jobs running now, stage after stage.
+
+    Failed jobs are left out. Cells are one pool of work, other stages follow one another.
+    """
+    left = {stage: count.running + count.waiting for stage, count in stages.items()}
+    if not any(left.values()):
+        return (None, "") if any(c.failed for c in stages.values()) else (0.0, "")
+    running = sum(count.running for count in stages.values())
+    if workflow.running is False and not running:
+        return None, "no workflow is running"
+    if not running:
+        return None, "no job is running at the moment"
+    unknown = [stage for stage, n in left.items() if n and stages[stage].mean_wall_s is None]
+    # The last stages have one short job each, which never has been measured before the end.
+    end = {"make_tables", "make_figures", "make_page"}
+    if blocking := [stage for stage in unknown if stage not in end]:
+        return None, f"not known before a job of {', '.join(blocking)} has finished"
+    pooled = alone = 0.0
+    for stage, jobs_left in left.items():
+        if not jobs_left or stage in unknown:
+            continue
+        mean = stages[stage].mean_wall_s or 0.0
+        work = 0.0
+        for (name, _), state in states.items():
+            if name == stage and state.name == "running":
+                work += _left_of(state, mean)
+            elif name == stage and state.name == "waiting":
+                work += mean
+        if stages[stage].total == 1:
+            alone += work
+        else:
+            pooled += work
+    note = f"{running} job{'s' * (running > 1)} at once, as now"
+    if unknown:
+        note += f"; without {', '.join(unknown)}"
+    return pooled / running + alone, note
+
+
+def _left_of(state: State, mean: float) -> float:
+    log = state.log
+    if log is not None and log.left_s is not None:
+        return max(0.0, log.left_s - evidence.age(log.time))
+    return mean / 2  # begun at a moment that is not known

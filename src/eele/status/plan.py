@@ -1,0 +1,120 @@
+"""The jobs of a study and what each writes, as the rules of the workflow declare it; without Snakemake.
+
+A test compares this list with workflow/rules/.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from eele.cells import sweep
+from eele.config import StudyConfig
+from eele.workflow import neutral_files, trains_vocoder
+
+#: Stage -> outputs of one of its jobs; `{item}` is the corpus, shard, judge or path of the cell.
+OUTPUTS: dict[str, tuple[str, ...]] = {
+    "collect_corpus": (
+        "corpora/{item}/manifest.csv",
+        "corpora/{item}/rejected_listing.csv",
+        "corpora/{item}/source.json",
+    ),
+    "clean_corpus": (
+        "corpora/{item}/clean.csv",
+        "corpora/{item}/rejected.csv",
+        "corpora/{item}/summary.json",
+    ),
+    "assemble_manifest": ("manifest.csv", "rejected.csv"),
+    "build_lexicon": ("lexicon/lexicon.tsv", "lexicon/phones.json"),
+    "align": ("alignment/alignment.csv", "alignment/summary.json"),
+    "extract_features": ("features/shard~{item}/index.csv",),
+    "index_features": ("features/index.csv", "features/statistics.json"),
+    # The weights come first: `neutral_files` of the study.
+    "pretrain": ("neutral/training.json", "neutral/curves.csv"),
+    "train_vocoder": (
+        "vocoder/model.safetensors",
+        "vocoder/model.json",
+        "vocoder/critic.safetensors",
+        "vocoder/training.json",
+        "vocoder/curves.csv",
+    ),
+    "train_judge": ("judges/{item}",),
+    "train_recogniser": ("recogniser/model.safetensors", "recogniser/model.json"),
+    "train_cell": (
+        "cells/{item}/adapter/adapter.safetensors",
+        "cells/{item}/adapter/adapter.json",
+        "cells/{item}/adapter/training.json",
+        "cells/{item}/adapter/curves.csv",
+    ),
+    "synthesise_cell": ("cells/{item}/speech/speech.csv",),
+    "score_cell": (
+        "cells/{item}/metrics.json",
+        "cells/{item}/utterances.csv",
+        "cells/{item}/provenance.json",
+    ),
+    "make_tables": (
+        "tables/cells.csv",
+        "tables/scheme_by_emotion.csv",
+        "tables/rank.csv",
+        "tables/methods.csv",
+        "tables/findings.csv",
+        "tables/costs.csv",
+    ),
+    "make_figures": ("figures",),
+    "make_page": ("report/index.html", "provenance.json"),
+}
+
+#: Stages whose items are cells, in their order.
+CELL_STAGES = ("train_cell", "synthesise_cell", "score_cell")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job: a stage and its item ("" where a stage has one job only). Paths lie below results/<study>/."""
+
+    stage: str
+    item: str
+    outputs: tuple[str, ...]
+
+    @property
+    def log(self) -> str:
+        return f"logs/{self.stage}{'/' * bool(self.item)}{self.item}.log"
+
+    @property
+    def benchmark(self) -> str:
+        return f"benchmarks/{self.stage}{'/' * bool(self.item)}{self.item}.tsv"
+
+    @property
+    def wildcards(self) -> tuple[str, ...]:
+        """Values of the rule's wildcards, in their order."""
+        if self.stage in CELL_STAGES:
+            return tuple(part.split("~", 1)[1] for part in self.item.split("/"))
+        return (self.item,) if self.item else ()
+
+    @property
+    def target(self) -> str:
+        """What to ask Snakemake for to have this job's work done: of a cell, the end of its way."""
+        if self.stage in CELL_STAGES:
+            return f"cells/{self.item}/metrics.json"
+        return self.outputs[0]
+
+
+def jobs(study: StudyConfig) -> list[Job]:
+    """Every job of the study's sweep, in the order of the stages."""
+    cells = sweep(study)
+    items: dict[str, list[str]] = {
+        "collect_corpus": [corpus.id for corpus in study.corpora],
+        "clean_corpus": [corpus.id for corpus in study.corpora],
+        "extract_features": [str(shard) for shard in range(study.features.shards)],
+        "train_vocoder": [""] * trains_vocoder(study),
+        "train_judge": list(study.evaluation.judges),
+        "train_cell": [cell.path.as_posix() for cell in cells if cell.trained],
+        "synthesise_cell": [cell.path.as_posix() for cell in cells],
+        "score_cell": [cell.path.as_posix() for cell in cells],
+    }
+    found = []
+    for stage, outputs in OUTPUTS.items():
+        if stage == "pretrain":
+            outputs = (*(f"neutral/{name}" for name in neutral_files(study)), *outputs)
+        for item in items.get(stage, [""]):
+            found.append(Job(stage, item, tuple(path.format(item=item) for path in outputs)))
+    return found
