@@ -1,4 +1,5 @@
-# One cell of the sweep: trained (methods lora, full), spoken and scored (baselines too).
+# One cell of the sweep: trained (methods lora, full), spoken and scored (baselines too). On a cluster a
+# trained cell's three steps are one job, or those of several cells (`group-components` of the profile).
 
 
 rule train_cell:
@@ -15,6 +16,8 @@ rule train_cell:
         "<results>/logs/train_cell/<axes>.log",
     benchmark:
         "<results>/benchmarks/train_cell/<axes>.tsv"
+    group:
+        group_of
     conda:
         "../../envs/eele.yaml"
     threads: STUDY.runtime.threads
@@ -28,7 +31,7 @@ rule train_cell:
         cell=CELL,
         sites=sites_of,
     shell:
-        "python scripts/train_cell.py --config {params.config}"
+        "exec python scripts/train_cell.py --config {params.config}"
         " --cell {params.cell} --log {log} --threads {threads}"
 
 
@@ -45,6 +48,8 @@ rule synthesise_cell:
         "<results>/logs/synthesise_cell/<axes>.log",
     benchmark:
         "<results>/benchmarks/synthesise_cell/<axes>.tsv"
+    group:
+        group_of
     conda:
         "../../envs/eele.yaml"
     resources:
@@ -78,6 +83,8 @@ rule score_cell:
         "<results>/logs/score_cell/<axes>.log",
     benchmark:
         "<results>/benchmarks/score_cell/<axes>.tsv"
+    group:
+        group_of
     conda:
         "../../envs/eele.yaml"
     resources:

@@ -1,11 +1,12 @@
 # The checked study, and what the rules share. No rule here.
+import functools
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 from eele import locking
 from eele import workflow as eele_workflow
-from eele.cells import Cell, check_cell, sweep
+from eele.cells import AXES, Cell, check_cell, sweep
 from eele.config import dump_study
 from eele.errors import ConfigError
 from eele.io import write_text
@@ -20,6 +21,8 @@ except ConfigError as error:
 RESULTS = f"results/{STUDY.study}"
 CONFIG = f"{RESULTS}/config.resolved.yaml"
 CELLS = sweep(STUDY)
+# Worked out once: they are asked for many times for each of thousands of cells.
+FOLDERS = {cell: f"{RESULTS}/cells/{cell.path}" for cell in CELLS}
 LINEAGES = eele_workflow.lineages(STUDY)
 IDENTITY = eele_workflow.identity(STUDY)
 CORPORA = {corpus.id: corpus for corpus in STUDY.corpora}
@@ -69,7 +72,23 @@ def corpus_params(wildcards):
 
 
 def cell_of(wildcards):
-    return check_cell(Cell(**{**dict(wildcards.items()), "rank": int(wildcards.rank)}), STUDY)
+    return checked_cell(*(getattr(wildcards, axis) for axis in AXES))
+
+
+@functools.cache
+def checked_cell(backbone, method, scheme, rank, emotion, seed):
+    return check_cell(Cell(backbone, method, scheme, int(rank), emotion, seed), STUDY)
+
+
+def folder_of(cell):
+    """Folder of a cell, which may lie outside the sweep."""
+    return FOLDERS.get(cell) or f"{RESULTS}/cells/{cell.path}"
+
+
+def group_of(wildcards):
+    """The jobs of a trained cell go together. Baselines stay by themselves: every cell of an emotion
+    waits for the neutral model's speech, and would be one group with it."""
+    return "cell" if cell_of(wildcards).trained else None
 
 
 def sites_of(wildcards):
@@ -83,8 +102,7 @@ def before_cell(wildcards):
 
 def cells(name, trained=False):
     """The file `name` of every cell of the sweep, or of the trained ones."""
-    chosen = [cell for cell in CELLS if cell.trained or not trained]
-    return [f"{RESULTS}/cells/{cell.path}/{name}" for cell in chosen]
+    return [f"{folder}/{name}" for cell, folder in FOLDERS.items() if cell.trained or not trained]
 
 
 def material():
@@ -109,7 +127,7 @@ def voice_of(wildcards):
         for folder in folders
         for kind in ("safetensors", "json")
     ]
-    adapter = [f"{RESULTS}/cells/{cell.path}/adapter/adapter.safetensors"]
+    adapter = [f"{folder_of(cell)}/adapter/adapter.safetensors"]
     return files + adapter * cell.trained
 
 
@@ -118,7 +136,7 @@ def speech_of(wildcards):
     cell = cell_of(wildcards)
     neutral = replace(cell, method="none", scheme="-", rank=0, seed="-")
     compared = [cell, neutral] if cell.spoken else [cell]
-    return [f"{RESULTS}/cells/{c.path}/speech/speech.csv" for c in dict.fromkeys(compared)]
+    return [f"{folder_of(c)}/speech/speech.csv" for c in dict.fromkeys(compared)]
 
 
 def judges_of(wildcards):

@@ -1,4 +1,10 @@
-# Tables, figures and the page: of the whole sweep.
+# Tables, figures and the page: of the whole sweep. Light enough for where Snakemake itself runs.
+
+
+localrules:
+    make_tables,
+    make_figures,
+    make_page,
 
 
 rule make_tables:
