@@ -80,12 +80,22 @@ def missing() -> str:
     return ""
 
 
-def checkout(folder: Path) -> Path:
-    """Make `folder` look like the root of the repository, with results and logs of its own."""
+def checkout(folder: Path, copy: bool = False) -> Path:
+    """Make `folder` look like the root of the repository, with results and logs of its own.
+
+    `copy`: with the files themselves, so that editing the repository changes nothing there.
+    """
     root = Path(__file__).resolve().parents[2]
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("Snakefile", "config", "envs", "profiles", "scripts", "slurm", "src", "workflow"):
-        (folder / name).symlink_to(root / name)
+        source = root / name
+        if not copy or source.is_symlink():
+            target = source.readlink() if source.is_symlink() else source
+            (folder / name).symlink_to(target)
+        elif source.is_dir():
+            shutil.copytree(source, folder / name)
+        else:
+            shutil.copy(source, folder / name)
     return folder
 
 

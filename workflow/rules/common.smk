@@ -4,7 +4,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from eele import locking
+from eele import cluster, locking
 from eele import workflow as eele_workflow
 from eele.cells import AXES, Cell, check_cell, sweep
 from eele.config import dump_study
@@ -59,6 +59,13 @@ wildcard_constraints:
 onstart:
     # What the jobs read. It is no input of any rule: params say which of its sections concern whom.
     write_text(CONFIG, dump_study(STUDY))
+    # A killed run leaves its jobs on the cluster; this one submits the same work again.
+    if left_over := cluster.end_left_over_jobs(RESULTS, ".snakemake"):
+        logger.warning(
+            f"{left_over} jobs of a killed run were still on the cluster and were ended."
+        )
+    if log:
+        cluster.note_run(log[0], RESULTS, ".snakemake")
 
 
 def stage_params(stage):

@@ -1,0 +1,87 @@
+"""Jobs that a killed run left on a Slurm cluster.
+
+A workflow that is killed, or whose terminal is closed, takes no job with it: what it submitted goes on. The
+same command typed again would submit the same cells beside them. So every run notes its log, in which the
+Slurm executor names the run, and the next run ends what a dead run's name still has there. A training that
+is ended so writes a checkpoint first.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+_RUN = re.compile(r"SLURM run ID: (\S+)")
+
+
+def note_run(log: str | Path, study_folder: str | Path, snakemake_folder: str | Path) -> None:
+    """Remember the log of this process's run; `study_folder` is results/<study>."""
+    name = f"{_prefix(study_folder)}{socket.gethostname()}.{os.getpid()}.run"
+    (Path(snakemake_folder) / name).write_text(f"{Path(log).resolve()}\n", encoding="utf-8")
+
+
+def end_left_over_jobs(
+    study_folder: str | Path, snakemake_folder: str | Path, patience_s: float = 90.0
+) -> int:
+    """Cancel the Slurm jobs of the study's dead runs and wait for their end; returns how many there were.
+
+    Dead is a run of this host whose process is gone. Without Slurm nothing happens; a job that does not
+    end within `patience_s` seconds is no longer waited for.
+    """
+    ended = 0
+    pattern = f"{_prefix(study_folder)}{socket.gethostname()}.*.run"
+    for note in sorted(Path(snakemake_folder).glob(pattern)):
+        process = note.name.split(".")[-2]
+        if not process.isdigit() or _alive(int(process)):
+            continue
+        try:
+            ended += _end_jobs(note, patience_s)
+        except (OSError, subprocess.SubprocessError):
+            continue  # Slurm does not answer now; the next run asks again
+        note.unlink(missing_ok=True)
+    return ended
+
+
+def _end_jobs(note: Path, patience_s: float) -> int:
+    """Cancel what the noted run still has on the cluster."""
+    log = Path(note.read_text(encoding="utf-8").strip())
+    found = _RUN.findall(log.read_text(encoding="utf-8", errors="replace")) if log.exists() else []
+    if not found or shutil.which("scancel") is None:
+        return 0
+    jobs = _jobs(found[-1])
+    if jobs:
+        _ask("scancel", *jobs)
+    deadline = time.monotonic() + patience_s
+    while jobs and _jobs(found[-1]) and time.monotonic() < deadline:
+        time.sleep(1.0)
+    return len(jobs)
+
+
+def _jobs(run: str) -> list[str]:
+    """Numbers of the run's jobs that wait, run or end; finished ones are not listed."""
+    return _ask("squeue", "--noheader", f"--name={run}", "--format=%i").split()
+
+
+def _ask(*command: str) -> str:
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=60, stdin=subprocess.DEVNULL
+    ).stdout
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
+
+
+def _prefix(study_folder: str | Path) -> str:
+    return f"eele-{Path(study_folder).name}."
