@@ -328,6 +328,24 @@ def test_of_a_group_in_slurm_the_cell_whose_log_grows_is_at_work(fake: Fake, mon
     assert status.stages["train_cell"].stopped == 1
 
 
+@pytest.mark.parametrize(
+    ("groups", "nodes", "running"),
+    [(2, "n1|mixed", 2), (1, "n1|mixed", 1), (3, "n1|mixed\nn2|down*", 1)],
+)
+def test_a_silent_cell_runs_when_its_group_must(
+    fake: Fake, monkeypatch, groups, nodes, running
+) -> None:
+    name = "rule_cell_score_cell_synthesise_cell_train_cell"
+    queue = [f"RUNNING|n{1 + number // 2}|{fake.folder}|{name}" for number in range(groups)]
+    answers = {"squeue": "\n".join(queue), "sinfo": nodes}
+    monkeypatch.setattr(evidence, "_ask", lambda program, *_: answers[program])
+    fake.workflow(age_s=900)
+    for item, age_s in zip(fake.trained[:2], (5, 200), strict=True):
+        fake.mark(fake.job("score_cell", item), age_s=300)
+        fake.log(fake.job("score_cell", item), "", age_s=age_s)
+    assert collect(fake.study, fake.paths).stages["score_cell"].running == running
+
+
 def test_time_left_is_work_over_jobs_at_once(fake: Fake, monkeypatch) -> None:
     ways = [fake.job(stage, item) for stage in CELL_STAGES for item in fake.trained]
     fake.all_done(*ways)

@@ -1,12 +1,4 @@
-"""The state of every job of a study, and what follows: stages, cells, failures, time left.
-
-- **done**: every declared output is there, and Snakemake's mark on them is gone or the log says done. Files
-  of an earlier config count as done until Snakemake removes them; `snakemake -n` knows which it would redo.
-- **running**: there is evidence of a living job (`eele.status.evidence`).
-- **failed**: its log ended with a message, or without one and Snakemake no longer waits for it (killed).
-- **waiting**: everything else; `stopped` of these were begun and will go on: interrupted, killed along with
-  their workflow, or on a lost node.
-"""
+"""What the states of all jobs add up to: stages, cells, failures, time left."""
 
 from __future__ import annotations
 
@@ -21,23 +13,12 @@ from eele.cells import sweep
 from eele.config import StudyConfig
 from eele.paths import StudyPaths
 from eele.status import evidence
-from eele.status.evidence import FRESH_S, SLACK_S, Log, SlurmJob, Workflow
-from eele.status.plan import CELL_STAGES, OUTPUTS, Job, jobs
-
-STATES = ("done", "running", "failed", "waiting")
+from eele.status.evidence import Workflow
+from eele.status.plan import CELL_STAGES, Job, jobs
+from eele.status.states import STATES, Scene, State, states_of
 
 #: Benchmark files read per stage for its mean wall time.
 _SAMPLE = 100
-
-
-@dataclass(frozen=True)
-class State:
-    """One job's state, why, and its log where it was begun."""
-
-    name: str
-    note: str = ""
-    log: Log | None = None
-    stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,104 +110,11 @@ class Status:
         }
 
 
-class _Scene:
-    """What is asked of the machine once for all jobs."""
-
-    def __init__(self, study: StudyConfig, paths: StudyPaths) -> None:
-        self.root = paths.root
-        self.name = f"results/{study.study}"  # as the Snakefile writes it
-        # Snakemake works in the folder that holds results/.
-        self.folder = paths.root.resolve().parents[1]
-        snakemake = self.folder / ".snakemake"
-        self.workflow = evidence.workflow(study.study, snakemake)
-        self.processes = evidence.logs_of_processes(self.folder)
-        self.marks = evidence.marks(study.study, snakemake)
-        # Only where jobs are out, the cluster is asked for them.
-        self.slurm = evidence.slurm_jobs(self.folder) if self.marks else []
-        self.by_comment: dict[str, SlurmJob] = {}
-        for job in self.slurm:
-            # Of a job that was lost and its successor, the one that runs counts.
-            known = self.by_comment.get(job.comment)
-            if known is None or known.lost or known.state != "running":
-                self.by_comment[job.comment] = job
-
-    def marked(self, job: Job) -> float | None:
-        """Time of Snakemake's mark on the job, None without one."""
-        times = (self.marks.get(f"{self.name}/{path}") for path in job.outputs)
-        return next((when for when in times if when is not None), None)
-
-    def waited_for(self, marked: float | None) -> bool:
-        """Whether the workflow that runs now handed the job out and waits for its end."""
-        if marked is None or self.workflow.running is False:
-            return False
-        return marked >= (self.workflow.since or 0.0) - SLACK_S
-
-    @property
-    def out_of_sight(self) -> bool:
-        """Whether jobs may live that neither a process here nor a Slurm job's comment shows."""
-        if self.processes is None or self.workflow.running is None:
-            return True
-        rules = tuple(f"rule_{stage}" for stage in OUTPUTS)
-        living = [job.comment for job in self.slurm if job.state == "running" and not job.lost]
-        # Groups are named by what they hold; the jobs of an array all bear the name of its first.
-        named = all(comment.startswith(rules) for comment in living)
-        return not named or len(set(living)) < len(living)
-
-
-def _state(job: Job, scene: _Scene) -> State:
-    marked = scene.marked(job)
-    whole = all((scene.root / path).exists() for path in job.outputs)
-    if whole and marked is None:
-        return State("done")
-    log = evidence.read_log(scene.root / job.log)
-    waited_for = scene.waited_for(marked)
-    if log is not None and marked is not None and log.time < marked - SLACK_S:
-        log = None  # of an attempt before this one
-    if whole and log is not None and log.end == "done" and waited_for:
-        return State("done", "Snakemake has yet to record it", log)
-    alive, found = _alive(job, scene, log)
-    if alive:
-        return State("running", found, log)
-    if log is None:
-        return State("waiting", found or ("handed out" if waited_for else ""))
-    if log.end == "interrupted":
-        return State("waiting", "interrupted", log, stopped=True)
-    if log.end == "done":
-        note = "finished, but its workflow was killed before it noted that" if whole else ""
-        return State("waiting", note, log)
-    if log.end == "failed":
-        since = scene.workflow.since if scene.workflow.running else None
-        before = since is not None and log.time < since - SLACK_S
-        return State("failed", "in the run before this one" if before else "", log)
-    if marked is None:
-        return State("failed", "its log has no end: killed (out of memory, time limit)", log)
-    silent = f"no sign of life for {evidence.age(log.time):.0f} s"
-    return State("waiting", (found or silent) if waited_for else "killed", log, stopped=True)
-
-
-def _alive(job: Job, scene: _Scene, log: Log | None) -> tuple[bool, str]:
-    """Whether the job lives, and what was found; `log` is that of the current attempt, if it has begun."""
-    if scene.processes and not scene.processes.isdisjoint(
-        (f"{scene.name}/{job.log}", str(scene.root / job.log))
-    ):
-        return True, ""
-    if log is not None and log.end is not None:
-        return False, ""
-    in_slurm = scene.by_comment.get(evidence.slurm_comment(job.stage, job.wildcards))
-    if in_slurm is not None:
-        if in_slurm.lost:
-            return False, "its node does not respond"
-        return in_slurm.state == "running", "" if log else f"Slurm: {in_slurm.state}"
-    if log is not None and scene.out_of_sight:
-        return evidence.age(log.time) < FRESH_S, ""
-    return False, ""
-
-
 def collect(study: StudyConfig, paths: StudyPaths) -> Status:
     """The status of a study from its files, this machine's processes and, where jobs are there, Slurm."""
-    scene = _Scene(study, paths)
+    scene = Scene(study, paths)
     plan = jobs(study)
-    states = {(job.stage, job.item): _state(job, scene) for job in plan}
+    states = states_of(plan, scene)
     by_stage: dict[str, list[Job]] = defaultdict(list)
     for job in plan:
         by_stage[job.stage].append(job)
@@ -281,7 +169,7 @@ def _failed(job: Job, states: dict[tuple[str, str], State]) -> bool:
     return states[job.stage, job.item].name == "failed"
 
 
-def _failure(job: Job, state: State, scene: _Scene) -> Failure:
+def _failure(job: Job, state: State, scene: Scene) -> Failure:
     return Failure(
         stage=job.stage,
         item=job.item,

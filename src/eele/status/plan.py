@@ -84,18 +84,18 @@ class Job:
         return f"benchmarks/{self.stage}{'/' * bool(self.item)}{self.item}.tsv"
 
     @property
-    def wildcards(self) -> tuple[str, ...]:
-        """Values of the rule's wildcards, in their order."""
-        if self.stage in CELL_STAGES:
-            return tuple(part.split("~", 1)[1] for part in self.item.split("/"))
-        return (self.item,) if self.item else ()
-
-    @property
     def target(self) -> str:
         """What to ask Snakemake for to have this job's work done: of a cell, the end of its way."""
         if self.stage in CELL_STAGES:
             return f"cells/{self.item}/metrics.json"
         return self.outputs[0]
+
+
+def wildcards(stage: str, item: str) -> tuple[str, ...]:
+    """Values of the wildcards of a job's rule, in their order."""
+    if stage in CELL_STAGES:
+        return tuple(part.split("~", 1)[1] for part in item.split("/"))
+    return (item,) if item else ()
 
 
 def jobs(study: StudyConfig) -> list[Job]:
