@@ -34,11 +34,11 @@ def submit(finished, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("SUBMITTED", str(log))
 
-    def ask(target, rule, *arguments):
+    def ask(target, rule, *arguments, device="cuda"):
         answer = run(
             target, "--forcerun", rule, "--profile", ROOT / "profiles" / "slurm",
             "--snakefile", ROOT / "Snakefile", "--directory", folder, *arguments,
-            "--configfile", SMOKE, "--config", "runtime={device: cuda}",
+            "--configfile", SMOKE, "--config", f"runtime={{device: {device}}}",
         )  # fmt: skip
         assert answer.code != 0
         return [shlex.split(line) for line in log.read_text().splitlines()]
@@ -68,3 +68,28 @@ def test_what_keeps_no_checkpoint_is_submitted_thrice_and_killed_at_its_limit(su
     for arguments in submitted:
         assert "--requeue" in arguments
         assert not any(argument.startswith("--signal") for argument in arguments)
+
+
+def test_cells_of_one_job_use_its_gpu_in_turn_and_their_times_add_up(submit):
+    """Three cells train and speak one after another; two at a time are scored, on two cores."""
+    submitted = submit(
+        "results/smoke/tables/cells.csv", "train_cell", "--group-components", "cell=3",
+        "--cores", "2", "--preemptible-retries", "0", "--retries", "0",
+    )  # fmt: skip
+    (arguments,) = submitted
+    assert {"--signal=TERM@180", "--gpus=1"} <= set(arguments)
+    assert arguments[arguments.index("-t") + 1] == str(3 * 480 + 3 * 120 + 2 * 120)
+    assert arguments[arguments.index("--mem") + 1] == str(2 * 2000)
+    assert "--cpus-per-task=2" in arguments
+
+
+def test_without_a_gpu_cells_of_one_job_run_side_by_side(submit):
+    submitted = submit(
+        "results/smoke/tables/cells.csv", "train_cell", "--group-components", "cell=3",
+        "--cores", "4", "--preemptible-retries", "0", "--retries", "0", device="cpu",
+    )  # fmt: skip
+    (arguments,) = submitted
+    assert not any(argument.startswith("--gpus") for argument in arguments)
+    assert arguments[arguments.index("-t") + 1] == str(480 + 120 + 120)
+    assert arguments[arguments.index("--mem") + 1] == str(3 * 2500)
+    assert "--cpus-per-task=3" in arguments
