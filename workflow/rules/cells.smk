@@ -22,7 +22,7 @@ rule train_cell:
         "../../envs/eele.yaml"
     threads: STUDY.runtime.threads
     resources:
-        mem_mb=2500,
+        mem_mb=lambda wildcards, attempt: 2500 * MEMORY * attempt,
         runtime=480,
         gpu=GPU,
     params:

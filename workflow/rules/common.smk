@@ -30,6 +30,8 @@ NEUTRAL = [f"{RESULTS}/neutral/{name}" for name in eele_workflow.neutral_files(S
 CELL = (
     "backbone~{backbone}/method~{method}/scheme~{scheme}/rank~{rank}/emotion~{emotion}/seed~{seed}"
 )
+# VITS2 at its published sizes takes about thrice fastspeech2's memory.
+MEMORY = 3 if STUDY.backbone.name == "vits2" else 1
 # `gpu` is asked for where the config asks for one; what that means is the profile's affair.
 GPU = int(STUDY.runtime.device.split(":")[0] not in ("auto", "cpu"))
 

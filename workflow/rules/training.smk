@@ -20,7 +20,7 @@ rule pretrain:
         "../../envs/eele.yaml"
     threads: STUDY.runtime.pretrain_threads
     resources:
-        mem_mb=4000,
+        mem_mb=lambda wildcards, attempt: 4000 * MEMORY * attempt,
         runtime=1440,
         gpu=GPU,
     params:
@@ -49,7 +49,7 @@ rule train_vocoder:
         "../../envs/eele.yaml"
     threads: STUDY.runtime.pretrain_threads
     resources:
-        mem_mb=4000,
+        mem_mb=lambda wildcards, attempt: 4000 * MEMORY * attempt,
         runtime=1440,
         gpu=GPU,
     params:
