@@ -45,6 +45,10 @@ _FILE_SYSTEM = {
 }
 
 
+#: Seconds between signs of life in a job's log.
+_LIFE_S = 20.0
+
+
 class Interrupted(BaseException):
     """The job was told to stop; unwinds so that temporary files go away."""
 
@@ -63,6 +67,7 @@ def run(stage: Callable[..., None], *items: str, arguments: list[str] | None = N
     name = Path(sys.argv[0]).stem
     with _logged(options.log) as terminal:
         _watch_parent()
+        _show_life(options.log)
         signal.signal(signal.SIGTERM, _interrupt)
         started = time.monotonic()
         code, message = _attempt(stage, options, items)
@@ -210,6 +215,19 @@ def _logged(log: Path | None) -> Iterator[TextIO]:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise Interrupted
+
+
+def _show_life(log: Path | None) -> None:
+    """Touch the log now and then: a job that is silent for minutes is told from one whose node is lost."""
+
+    def touch() -> None:
+        while log is not None:
+            time.sleep(_LIFE_S)
+            with contextlib.suppress(OSError):  # a full or lost disk is told by the job itself
+                os.utime(log)
+
+    if log is not None:
+        threading.Thread(target=touch, name="log-touch", daemon=True).start()
 
 
 def _watch_parent() -> None:

@@ -22,7 +22,7 @@ rule pretrain:
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * MEMORY * attempt,
         runtime=1440,
-        gpu=GPU,
+        gpu=GPU * STUDY.runtime.devices,
     params:
         **stage_params("pretrain"),
         config=CONFIG,
@@ -51,7 +51,7 @@ rule train_vocoder:
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * MEMORY * attempt,
         runtime=1440,
-        gpu=GPU,
+        gpu=GPU * STUDY.runtime.devices,
     params:
         **stage_params("train_vocoder"),
         config=CONFIG,
