@@ -12,6 +12,9 @@ rule train_cell:
         "cells/{cell}/adapter.json",
     group:
         (lambda wildcards: "cell") if int(config["grouped"]) else None
+    resources:
+        cell=1,
+        runtime=1,
     shell:
         "echo trained > {output}"
 
@@ -23,6 +26,9 @@ rule synthesise_cell:
         "cells/{cell}/speech.csv",
     group:
         (lambda wildcards: "cell") if int(config["grouped"]) else None
+    resources:
+        cell=1,
+        runtime=1,
     shell:
         "cat {input} > {output}"
 
@@ -34,5 +40,8 @@ rule score_cell:
         "cells/{cell}/metrics.json",
     group:
         (lambda wildcards: "cell") if int(config["grouped"]) else None
+    resources:
+        cell=1,
+        runtime=1,
     shell:
         "cat {input} > {output}"

@@ -70,26 +70,15 @@ def test_what_keeps_no_checkpoint_is_submitted_thrice_and_killed_at_its_limit(su
         assert not any(argument.startswith("--signal") for argument in arguments)
 
 
-def test_cells_of_one_job_use_its_gpu_in_turn_and_their_times_add_up(submit):
-    """Three cells train and speak one after another; two at a time are scored, on two cores."""
+@pytest.mark.parametrize("device, gpus", [("cuda", 1), ("cpu", 0)])
+def test_cells_of_one_job_run_in_turn_and_their_times_add_up(submit, device, gpus):
     submitted = submit(
         "results/smoke/tables/cells.csv", "train_cell", "--group-components", "cell=3",
-        "--cores", "2", "--preemptible-retries", "0", "--retries", "0",
+        "--cores", "4", "--preemptible-retries", "0", "--retries", "0", device=device,
     )  # fmt: skip
     (arguments,) = submitted
-    assert {"--signal=TERM@180", "--gpus=1"} <= set(arguments)
-    assert arguments[arguments.index("-t") + 1] == str(3 * 480 + 3 * 120 + 2 * 120)
-    assert arguments[arguments.index("--mem") + 1] == str(2 * 2000)
-    assert "--cpus-per-task=2" in arguments
-
-
-def test_without_a_gpu_cells_of_one_job_run_side_by_side(submit):
-    submitted = submit(
-        "results/smoke/tables/cells.csv", "train_cell", "--group-components", "cell=3",
-        "--cores", "4", "--preemptible-retries", "0", "--retries", "0", device="cpu",
-    )  # fmt: skip
-    (arguments,) = submitted
-    assert not any(argument.startswith("--gpus") for argument in arguments)
-    assert arguments[arguments.index("-t") + 1] == str(480 + 120 + 120)
-    assert arguments[arguments.index("--mem") + 1] == str(3 * 2500)
-    assert "--cpus-per-task=3" in arguments
+    assert "--signal=TERM@180" in arguments
+    assert [a for a in arguments if a.startswith("--gpus")] == ["--gpus=1"] * gpus
+    assert arguments[arguments.index("-t") + 1] == str(3 * (480 + 120 + 120))
+    assert arguments[arguments.index("--mem") + 1] == "2500"
+    assert "--cpus-per-task=1" in arguments

@@ -1,5 +1,6 @@
 # One cell of the sweep: trained (methods lora, full), spoken and scored (baselines too). On a cluster a
 # trained cell's three steps are one job, or those of several cells (`group-components` of the profile).
+# `cell` counts cells at work: inside a Slurm job they run one after another, and the profile says so.
 
 
 rule train_cell:
@@ -25,6 +26,7 @@ rule train_cell:
         mem_mb=lambda wildcards, attempt: 2500 * MEMORY * attempt,
         runtime=480,
         gpu=GPU,
+        cell=1,
     params:
         **stage_params("train_cell"),
         config=CONFIG,
@@ -56,6 +58,7 @@ rule synthesise_cell:
         mem_mb=2000,
         runtime=120,
         gpu=GPU,
+        cell=1,
     params:
         **stage_params("synthesise_cell"),
         config=CONFIG,
@@ -90,6 +93,7 @@ rule score_cell:
     resources:
         mem_mb=2000,
         runtime=120,
+        cell=1,
     params:
         **stage_params("score_cell"),
         config=CONFIG,
