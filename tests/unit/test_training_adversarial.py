@@ -196,7 +196,7 @@ def test_one_evaluation_of_the_critic_gives_both_players_their_own_gradients(
 
 
 def test_the_mel_loss_falls_and_both_players_move(tmp_path: Path) -> None:
-    model, critic, progress = train(run(tmp_path, 60, validate_every=20, learning_rate=1e-2))
+    _, critic, progress = train(run(tmp_path, 60, validate_every=20, learning_rate=1e-2))
     mel = [row["mel"] for row in progress.curves if row["split"] == "validation"]
     assert mel[-1] < 0.5 * mel[0]
     torch.manual_seed(1)
