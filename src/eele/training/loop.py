@@ -174,6 +174,8 @@ def fit(
             progress.step = step + 1
             bar.update()
             last = progress.step == config.steps
+            # Asked once a step: what comes later is heard, and saved, at the next.
+            stop = told_to_stop()
             if progress.step % runtime.log_every == 0 or last:
                 _log(progress, "train", losses, total)
             if progress.step % config.validate_every == 0 or last:
@@ -183,11 +185,11 @@ def fit(
                     bar.set_postfix(validation=f"{progress.best_loss:.3f}", refresh=False)
                 keep()
                 saved = time.monotonic()
-            elif told_to_stop() or time.monotonic() - saved > 60 * runtime.checkpoint_minutes:
+            elif stop or time.monotonic() - saved > 60 * runtime.checkpoint_minutes:
                 check(losses)
                 keep()
                 saved = time.monotonic()
-            if told_to_stop():
+            if stop:
                 raise Interrupted
     progress.seconds = before + time.monotonic() - started
     if best is not None:
