@@ -126,7 +126,7 @@ def test_training_learns_and_leaves_a_whole_folder(trained: StudyPaths) -> None:
     assert float(train[-1]["mel"]) < 0.75 * float(train[0]["mel"])
     assert all(float(row[k]) > 0 for row in train for k in ("critic", "adversarial", "features"))
     held_out = [float(row["loss"]) for row in rows if row["split"] == "validation"]
-    assert len(held_out) == 2 and held_out[1] < held_out[0]
+    assert len(held_out) == 3 and held_out[2] < held_out[1] < held_out[0]
     assert (trained.vocoder / "critic.safetensors").is_file()
     assert not (trained.checkpoints / "vocoder.pt").exists()
 

@@ -75,11 +75,19 @@ class Player:
     state_of: Callable[[], State]
     load_state: Callable[[State], None]
 
-    def update(self, fabric: Fabric, loss: Tensor, clip: float | None, shared: bool) -> None:
-        """One step down `loss`. `shared`: the graph is needed again for the other player."""
+    def update(
+        self,
+        fabric: Fabric,
+        loss: Tensor,
+        clip: float | None,
+        alone: bool = False,
+        shared: bool = False,
+    ) -> None:
+        """One step down `loss`. Unless `alone`, only this player's gradients are computed: the other side's
+        weights are part of the graph, not of the step. `shared`: the graph is needed again for the other.
+        """
         self.optimiser.zero_grad(set_to_none=True)
-        # Only this player's gradients: the other side's weights are part of the graph, not of the step.
-        fabric.backward(loss, inputs=self.parameters, retain_graph=shared)
+        fabric.backward(loss, inputs=None if alone else self.parameters, retain_graph=shared)
         if clip is not None:
             fabric.clip_gradients(
                 self.engine, self.optimiser, max_norm=clip, error_if_nonfinite=False
@@ -215,13 +223,13 @@ def train_step(
     clip = run.config.gradient_clip
     if len(players) == 1:
         total = model.total(losses)
-        players[0].update(fabric, total, clip, shared=False)
+        players[0].update(fabric, total, clip, alone=True)
         return losses, total
     critic_losses, opposed = players[1].engine(judged)
     losses.update(opposed)
     total = model.total(losses)
     players[0].update(fabric, total, clip, shared=True)
-    players[1].update(fabric, torch.stack(list(critic_losses.values())).sum(), clip, shared=False)
+    players[1].update(fabric, torch.stack(list(critic_losses.values())).sum(), clip)
     return {**losses, **critic_losses}, total
 
 
