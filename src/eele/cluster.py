@@ -16,6 +16,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from eele.stage import alive
+
 _RUN = re.compile(r"SLURM run ID: (\S+)")
 
 
@@ -37,7 +39,7 @@ def end_left_over_jobs(
     pattern = f"{_prefix(study_folder)}{socket.gethostname()}.*.run"
     for note in sorted(Path(snakemake_folder).glob(pattern)):
         process = note.name.split(".")[-2]
-        if not process.isdigit() or _alive(int(process)):
+        if not process.isdigit() or alive(int(process)):
             continue
         try:
             ended += _end_jobs(note, patience_s)
@@ -71,16 +73,6 @@ def _ask(*command: str) -> str:
     return subprocess.run(
         command, capture_output=True, text=True, check=True, timeout=60, stdin=subprocess.DEVNULL
     ).stdout
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # another user's
-    return True
 
 
 def _prefix(study_folder: str | Path) -> str:

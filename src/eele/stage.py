@@ -237,7 +237,7 @@ def _watch_parent() -> None:
         return
 
     def watch() -> None:
-        while _alive(int(parent)):
+        while alive(int(parent)):
             time.sleep(1.0)
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(20.0)  # the main thread may sit in a C call that no signal handler can end
@@ -246,7 +246,8 @@ def _watch_parent() -> None:
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
-def _alive(process: int) -> bool:
+def alive(process: int) -> bool:
+    """Whether a process of this host runs: a killed one that nobody has collected yet does not."""
     try:
         os.kill(process, 0)
         state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2]

@@ -95,6 +95,18 @@ class Synthesiser:
                 )
         return [utterance for utterance in said if utterance is not None]
 
+    @torch.no_grad()
+    def copy(self, log_mel: np.ndarray, speaker: str) -> np.ndarray:
+        """(frames, mel) of a recording -> samples, through the analysis and decoder of a backbone that
+        makes the waveform."""
+        samples = self.model.resynthesise(
+            torch.from_numpy(self._normaliser.mel(log_mel))[None].to(self.device),
+            torch.tensor([len(log_mel)], device=self.device),
+            torch.tensor([self._speaker(speaker)], device=self.device),
+        )
+        assert samples is not None
+        return samples[0].float().cpu().numpy()
+
     def _waveform(self, spoken: Spoken, row: int) -> np.ndarray:
         frames = int(spoken.lengths[row])
         if spoken.samples is not None:
@@ -182,18 +194,10 @@ def _copy(
         copies = [vocoder.synthesise(mel) for mel in mels]
     else:
         neutral = NeutralModel.open(paths.neutral)
-        model = neutral.load(paths.neutral)
-        normaliser = Normaliser.from_statistics(neutral.statistics)
-        copies = []
-        for mel, line in zip(mels, lines, strict=True):
-            with torch.no_grad():
-                samples = model.resynthesise(
-                    torch.from_numpy(normaliser.mel(mel))[None],
-                    torch.tensor([len(mel)]),
-                    torch.tensor([neutral.speakers.index(line.speaker)]),
-                )
-            assert samples is not None
-            copies.append(samples[0].numpy())
+        synthesiser = Synthesiser(study, paths, neutral, neutral.load(paths.neutral))
+        copies = [
+            synthesiser.copy(mel, line.speaker) for mel, line in zip(mels, lines, strict=True)
+        ]
     return [
         _as_aligned(samples, store, line, inventory)
         for samples, line in zip(copies, lines, strict=True)

@@ -17,6 +17,7 @@ from eele.config import StudyConfig, check_study
 from eele.config.models import CorpusConfig
 from eele.errors import ConfigError
 from eele.io import hash_json, sha256
+from eele.neutral import CRITIC, FACTS, WEIGHTS
 from eele.stage import PARENT_VARIABLE
 
 
@@ -134,8 +135,8 @@ def trains_vocoder(study: StudyConfig) -> bool:
 
 def neutral_files(study: StudyConfig) -> list[str]:
     """What pre-training leaves in neutral/ for the cells."""
-    adversarial = ["critic.safetensors"] if study.backbone.name == "vits2" else []
-    return ["model.safetensors", "model.json", *adversarial]
+    adversarial = [CRITIC] if study.backbone.name == "vits2" else []
+    return [WEIGHTS, FACTS, *adversarial]
 
 
 def before_cell(cell: Cell, study: StudyConfig) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
-# `exec`: the shell makes way for the training, so that a scheduler's SIGTERM reaches it and it can save.
 # The models every cell leans on: the neutral voice, the vocoder (where the study trains one), the judges,
 # the phone recogniser.
+# `exec`: the shell makes way for the training, so that a scheduler's SIGTERM reaches it and it can save.
 
 
 rule pretrain:

@@ -107,6 +107,15 @@ class SpeechSet:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def identity(self) -> list[Any]:
+        """Plain values that tell this set from another."""
+        return [self.ids, self.lengths.tolist()]
+
+    def minutes(self, hop_s: float) -> float:
+        """Minutes of speech."""
+        return float(self.lengths.sum()) * hop_s / 60
+
     def batch(
         self,
         positions: Sequence[int],

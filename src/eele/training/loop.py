@@ -49,6 +49,15 @@ class Progress:
     seconds: float = 0.0
     curves: list[dict[str, float | str]] = field(default_factory=list)
 
+    def facts(self, steps: int) -> dict[str, Any]:
+        """What training.json says of a run of at most `steps` steps."""
+        return {
+            "steps": self.step,
+            "best_step": self.best_step,
+            "stopped_early": self.step < steps,
+            "train_seconds": self.seconds,
+        }
+
 
 @dataclass(frozen=True)
 class Run:

@@ -29,7 +29,7 @@ from eele.peft.stored import ADAPTER_FACTS, ADAPTER_WEIGHTS
 from eele.training import select
 from eele.training.data import Normaliser, SpeechSet
 from eele.training.devices import make_fabric
-from eele.training.loop import Progress, Run, fit, write_curves
+from eele.training.loop import Run, fit, write_curves
 
 if TYPE_CHECKING:
     from eele.backbones.base import Backbone, Critic
@@ -96,11 +96,11 @@ def pretrain(study: StudyConfig, paths: StudyPaths) -> None:
     write_json(
         paths.neutral / "training.json",
         {
-            **_training_facts(progress, study.pretraining.steps),
+            **progress.facts(study.pretraining.steps),
             "trainable_parameters": sum(p.numel() for p in model.parameters()),
             "critic_parameters": critic_parameters,
             "utterances": len(sets[0]),
-            "minutes": _minutes(study, sets[0]),
+            "minutes": sets[0].minutes(study.audio.hop_s),
             "stage_seconds": time.monotonic() - started,
         },
     )
@@ -187,13 +187,13 @@ def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
     write_json(
         folder / "training.json",
         {
-            **_training_facts(progress, study.adaptation.steps),
+            **progress.facts(study.adaptation.steps),
             "trainable_parameters": trainable,
             "adapter_bytes": (folder / ADAPTER_WEIGHTS).stat().st_size,
             "unwrappable": attached.unwrappable,
             "critic_parameters": critic_parameters,
             "utterances": len(sets[0]),
-            "minutes": _minutes(study, sets[0]),
+            "minutes": sets[0].minutes(study.audio.hop_s),
             "loss_terms": list(terms),
             "stage_seconds": time.monotonic() - started,
         },
@@ -234,18 +234,5 @@ def _count(critic: Critic | None) -> int:
 
 
 def _identity(facts: dict[str, Any], config: dict[str, Any], *sets: SpeechSet | None) -> str:
-    data = [[s.ids, s.lengths.tolist()] if s is not None else None for s in sets]
+    data = [s.identity if s is not None else None for s in sets]
     return hash_json([facts, config, data])
-
-
-def _minutes(study: StudyConfig, speech: SpeechSet) -> float:
-    return float(speech.lengths.sum()) * study.audio.hop_s / 60
-
-
-def _training_facts(progress: Progress, steps: int) -> dict[str, Any]:
-    return {
-        "steps": progress.step,
-        "best_step": progress.best_step,
-        "stopped_early": progress.step < steps,
-        "train_seconds": progress.seconds,
-    }

@@ -55,7 +55,7 @@ def train_vocoder(study: StudyConfig, paths: StudyPaths) -> None:
                 config.model_dump(mode="json"),
                 study.audio.model_dump(mode="json"),
                 [store.statistics["mel_mean"], store.statistics["mel_std"]],
-                [[s.ids, s.lengths.tolist()] if s is not None else None for s in sets],
+                [s.identity if s is not None else None for s in sets],
             ]
         ),
         checkpoint=paths.checkpoints / "vocoder.pt",
@@ -77,14 +77,11 @@ def train_vocoder(study: StudyConfig, paths: StudyPaths) -> None:
     write_json(
         paths.vocoder / "training.json",
         {
-            "steps": progress.step,
-            "best_step": progress.best_step,
-            "stopped_early": progress.step < config.steps,
-            "train_seconds": progress.seconds,
+            **progress.facts(config.steps),
             "trainable_parameters": sum(p.numel() for p in model.parameters()),
             "critic_parameters": sum(p.numel() for p in critic.parameters()),
             "utterances": len(train_set),
-            "minutes": float(train_set.lengths.sum()) * study.audio.hop_s / 60,
+            "minutes": train_set.minutes(study.audio.hop_s),
             "stage_seconds": time.monotonic() - started,
         },
     )

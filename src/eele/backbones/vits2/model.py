@@ -277,12 +277,9 @@ class Vits2Critic(Critic):
     def forward(self, judged: Judged) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         own: dict[str, Tensor] = {}
         models: dict[str, Tensor] = {}
-        if "waveform" in self.judges:
-            critic_losses, model_losses = self.judges["waveform"](judged)
-            own.update(critic_losses)
-            models.update(model_losses)
-        if "durations" in self.judges:
-            critic_losses, model_losses = self.judges["durations"](*judged["durations"])
+        for name, judge in self.judges.items():
+            arguments = (judged,) if name == "waveform" else judged[name]
+            critic_losses, model_losses = judge(*arguments)
             own.update(critic_losses)
             models.update(model_losses)
         return own, models
