@@ -86,8 +86,8 @@ def test_a_padded_batch_speaks_each_item_as_alone(net: Backbone) -> None:
 def test_padded_losses_are_the_weighted_mean_of_lone_losses(net: Backbone) -> None:
     lone = items()
     with torch.no_grad():
-        together = net.losses(padded(lone))
-        alone = [net.losses(item) for item in lone]
+        together = net(padded(lone)).losses
+        alone = [net(item).losses for item in lone]
     for name, value in together.items():
         by_frame = name in ("mel", "postnet")
         sizes = torch.tensor([float(i.mel_lengths if by_frame else i.phone_lengths) for i in lone])
@@ -103,7 +103,7 @@ def test_pruned_losses_have_the_same_gradients_as_all_losses(net: Backbone, site
     gradients = []
     for terms in (None, net.site_losses[site]):
         net.zero_grad()
-        sum(net.losses(batch, terms).values()).backward()
+        sum(net(batch, terms).losses.values()).backward()
         gradients.append([None if p.grad is None else p.grad.clone() for p in weights])
     for full, pruned in zip(*gradients, strict=True):
         if full is None:
@@ -113,4 +113,4 @@ def test_pruned_losses_have_the_same_gradients_as_all_losses(net: Backbone, site
 
 
 def test_unknown_terms_are_not_computed(net: Backbone) -> None:
-    assert set(net.losses(items()[0], ("duration",))) == {"duration"}
+    assert set(net(items()[0], ("duration",)).losses) == {"duration"}

@@ -67,14 +67,14 @@ def speech(net: Backbone) -> torch.Tensor:
 
 def teacher_forced(net: Backbone) -> torch.Tensor:
     with torch.no_grad():
-        return torch.stack(list(net.losses(batch()).values()))
+        return torch.stack(list(net(batch()).losses.values()))
 
 
 def train(net: Backbone, steps: int = 4) -> None:
     optimiser = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=0.02)
     for step in range(steps):
         optimiser.zero_grad()
-        sum(net.losses(batch(step)).values()).backward()
+        sum(net(batch(step)).losses.values()).backward()
         optimiser.step()
 
 
@@ -162,13 +162,13 @@ class TestEveryMethodAtEverySite:
             b = batch()
             b = Batch(*(t.double() if t.is_floating_point() else t for t in b[:8]))
             with torch.no_grad():
-                return torch.stack(list(net.losses(b).values()))
+                return torch.stack(list(net(b).losses.values()))
 
         optimiser = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=0.02)
         b = Batch(*(t.double() if t.is_floating_point() else t for t in batch()[:8]))
         for _ in range(3):
             optimiser.zero_grad()
-            sum(net.losses(b).values()).backward()
+            sum(net(b).losses.values()).backward()
             optimiser.step()
         before = outputs()
         how.merge(net)

@@ -251,8 +251,8 @@ REFUSED = {
         "weight-normalised",
     ),
     "old": (lambda: nn.utils.weight_norm(nn.Linear(6, 5)), "weight-normalised"),
-    "norm": (lambda: nn.LayerNorm(6), "LayerNorm is not a Linear"),
-    "two dimensions": (lambda: nn.Conv2d(6, 5, 3), "Conv2d is not a Linear"),
+    "norm": (lambda: nn.LayerNorm(6), "LayerNorm: not a kind of layer"),
+    "two dimensions": (lambda: nn.Conv2d(6, 5, 3), "Conv2d: not a kind of layer"),
 }
 
 

@@ -101,8 +101,8 @@ def test_draws_of_the_posterior_take_turns() -> None:
 def test_padding_changes_no_loss() -> None:
     model = net(durations="alignment").eval()
     model.adapt((), 1)  # the posterior's noise is fixed by the utterance
-    together = model.losses(padded(items()))
-    alone = [model.losses(item) for item in items()]
+    together = model(padded(items())).losses
+    alone = [model(item).losses for item in items()]
     sizes = {
         "kl": [float(i.mel_lengths) for i in items()],
         "mel": [1.0] * 3,

@@ -142,10 +142,6 @@ class Backbone(Trainable):
     #: Loss terms that each site can lower; the others need not be computed while only it trains.
     site_losses: dict[str, tuple[str, ...]]
 
-    def losses(self, batch: Batch, terms: Collection[str] | None = None) -> dict[str, Tensor]:
-        """Training losses by name (scalars), those of a critic left out; with `terms`, only those."""
-        return self.forward(batch, terms).losses
-
     def critic(self, terms: Collection[str] | None = None) -> Critic | None:
         """A fresh critic for these loss terms (all when None); None where they need none."""
         return None

@@ -31,7 +31,7 @@ def refusal(module: nn.Module) -> str | None:
         return None if groups == 1 else f"grouped convolution (groups={groups}): cannot be merged"
     if type(module) in (nn.Linear, nn.Embedding):
         return None
-    return f"{type(module).__name__} is not a Linear, Embedding, Conv1d or ConvTranspose1d"
+    return f"{type(module).__name__}: not a kind of layer that LoRA adapts"
 
 
 def parameters_per_rank(module: nn.Module) -> int:
