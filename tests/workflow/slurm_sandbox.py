@@ -1,7 +1,7 @@
 """A real Slurm on this machine alone: munge, slurmctld and several slurmd on loopback, with fake GPUs.
 
-For tests and benchmarks: no systemd, no cgroups, no accounting database, nothing outside one folder. All
-nodes are this host under different names; their jobs share its cores.
+For tests and benchmarks: no systemd, no cgroups, nothing outside one folder; an accounting database only
+where asked for. All nodes are this host under different names; their jobs share its cores.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+import slurm_accounting as accounting_database
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol")
-#: What a sandbox needs beside the profile: it has no accounting database to ask, and little patience.
-OVERRIDES = (
-    "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2",
-    "--latency-wait", "5",
-)  # fmt: skip
+#: What a sandbox needs beside the profile: little patience.
+HASTE = ("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5")
+#: And without an accounting database there is no sacct to ask.
+OVERRIDES = ("--slurm-status-command", "squeue", *HASTE)
 INSTALL = "apt-get install --no-install-recommends slurmctld slurmd slurm-client munge"
 
 _CONFIG = """\
@@ -30,7 +31,7 @@ ClusterName=sandbox
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={port}
 AuthType=auth/munge
-AuthInfo=socket={folder}/run/munge.sock
+AuthInfo=socket={folder}/run/munge.sock,cred_expire={requeue_s}
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 SlurmUser=root
 SlurmdUser=root
@@ -49,15 +50,14 @@ SelectTypeParameters=CR_CPU_Memory
 SchedulerType=sched/backfill
 SchedulerParameters=bf_interval=5,sched_interval=5,batch_sched_delay=1
 PriorityType=priority/basic
-AccountingStorageType=accounting_storage/none
-JobAcctGatherType=jobacct_gather/linux
+{accounting}JobAcctGatherType=jobacct_gather/linux
 ReturnToService=2
 SlurmdTimeout={node_timeout_s}
 SlurmctldTimeout=20
 InactiveLimit=0
 KillWait={kill_wait_s}
 # Without an accounting database, squeue has to remember a finished job until it is asked about.
-MinJobAge=3600
+MinJobAge={job_age_s}
 MaxJobCount=20000
 JobRequeue=1
 SlurmdParameters=config_overrides
@@ -69,12 +69,14 @@ PartitionName=gpu Nodes=node[0-{last}] Default=NO MaxTime=2-0 DefMemPerCPU=200 S
 """
 
 
-def missing() -> str:
+def missing(accounting: bool = False) -> str:
     """Why there can be no sandbox here and what to do about it; empty when there can."""
     path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
-    absent = [name for name in PROGRAMS if shutil.which(name, path=path) is None]
+    needed = (*PROGRAMS, *accounting_database.PROGRAMS) if accounting else PROGRAMS
+    install = f"{INSTALL} {accounting_database.PACKAGES}" if accounting else INSTALL
+    absent = [name for name in needed if shutil.which(name, path=path) is None]
     if absent:
-        return f"no Slurm here ({', '.join(absent)} not found); on Debian, as root: {INSTALL}"
+        return f"no Slurm here ({', '.join(absent)} not found); on Debian, as root: {install}"
     if os.geteuid() != 0:
         return "slurmd starts as root only: run the tests as root, in a container for instance"
     return ""
@@ -106,6 +108,8 @@ class Sandbox:
         folder: Everything lies below it; the path is short enough for a socket (107 characters).
         cpus: Cores that each node claims to have.
         kill_wait_s: Seconds from SIGTERM to SIGKILL where Slurm ends a job.
+        requeue_s: Seconds until a requeued job may start again (Slurm's own default is 120).
+        accounting: With slurmdbd and its database, so that `sacct` answers.
     """
 
     def __init__(
@@ -117,6 +121,8 @@ class Sandbox:
         memory_mb: int = 16000,
         kill_wait_s: int = 30,
         node_timeout_s: int = 20,
+        requeue_s: int = 120,
+        accounting: bool = False,
     ) -> None:
         self.folder = folder.resolve()
         self.nodes = [f"node{number}" for number in range(nodes)]
@@ -124,9 +130,11 @@ class Sandbox:
         for name in ("log", "run", "state", "spool", "munge", "gpu", "bin"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.folder / "munge").chmod(0o700)
-        port = _free_ports(1 + nodes)
+        host = socket.gethostname().split(".")[0]
+        port = _free_ports(3 + nodes)
+        database = accounting_database.CONFIG.format(folder=self.folder, port=port + nodes + 1)
         config = _CONFIG.format(
-            host=socket.gethostname().split(".")[0],
+            host=host,
             folder=self.folder,
             port=port,
             first_port=port + 1,
@@ -137,6 +145,9 @@ class Sandbox:
             memory_mb=memory_mb,
             kill_wait_s=kill_wait_s,
             node_timeout_s=node_timeout_s,
+            requeue_s=requeue_s,
+            accounting=database if accounting else accounting_database.NO_ACCOUNTING,
+            job_age_s=300 if accounting else 3600,
         )
         (self.folder / "slurm.conf").write_text(config)
         # A GPU needs a character device as its file: other names of the null device.
@@ -163,6 +174,11 @@ class Sandbox:
             "SLURM_CONF": str(self.folder / "slurm.conf"),
             "PATH": f"{self.folder}/bin:{path}",
         }
+        self.database = (
+            accounting_database.Accounting(self.folder, host, port + nodes + 1, self.environment)
+            if accounting
+            else None
+        )
 
     def __enter__(self) -> Sandbox:
         try:
@@ -183,6 +199,8 @@ class Sandbox:
             f"--pid-file={run}/munged.pid", f"--log-file={self.folder}/log/munged.log",
             f"--seed-file={self.folder}/munge/seed", "--force",
         )  # fmt: skip
+        if self.database:
+            self.database.start("sandbox")
         self.start_controller()
         for node in self.nodes:
             self.call("slurmd", "-N", node)
@@ -204,8 +222,7 @@ class Sandbox:
     def kill_node(self, node: str) -> None:
         """Lose a node as in a power cut: SIGKILL to its slurmd and to all processes of its jobs."""
         parents = _parents()
-        stepd = {process for process in parents if _is_step_of(process, node)}
-        victims = {self._process(f"slurmd.{node}"), *stepd}
+        victims = {self._process(f"slurmd.{node}"), *self._steps([node])}
         while more := {p for p, parent in parents.items() if parent in victims} - victims:
             victims |= more
         for process in victims - {0}:
@@ -228,11 +245,13 @@ class Sandbox:
             self.call("scancel", "--state=PENDING", check=False)
             self.call("scancel", "--user=root", check=False)
             time.sleep(1)
-        steps = [process for process in _parents() if _is_step_of(process, *self.nodes)]
+        steps = self._steps(self.nodes)
         for name in (*(f"slurmd.{node}" for node in self.nodes), "slurmctld", "munged"):
             _end(self._process(name), signal.SIGTERM)
         for process in steps:
             _end(process, signal.SIGKILL)
+        if self.database:
+            self.database.stop()
 
     def call(self, *command: str, check: bool = True) -> str:
         """stdout of a Slurm command in this sandbox; raises RuntimeError when it fails."""
@@ -242,6 +261,15 @@ class Sandbox:
         if check and done.returncode:
             raise RuntimeError(f"{' '.join(command)}: {done.stderr or done.stdout}")
         return done.stdout
+
+    def _steps(self, nodes: Iterable[str]) -> list[int]:
+        """The slurmstepd of these nodes, known by the log that they hold open.
+
+        Not by the name of their node: other sandboxes on this machine use the same names, and a job whose
+        slurmstepd is killed runs on while slurmctld takes it for lost ("missing from batch node").
+        """
+        logs = {f"{self.folder}/log/slurmd.{node}.log" for node in nodes}
+        return [process for process in _parents() if _is_stepd(process) and logs & _open(process)]
 
     def _process(self, name: str) -> int:
         """Process id of a daemon, 0 when it does not run."""
@@ -301,14 +329,16 @@ def _parents() -> dict[int, int]:
     return found
 
 
-def _is_step_of(process: int, *nodes: str) -> bool:
-    """Whether the process is a slurmstepd of one of the nodes, by the environment of its job."""
+def _is_stepd(process: int) -> bool:
     try:
-        if not Path(f"/proc/{process}/comm").read_text().startswith("slurmstepd"):
-            return False
-        tasks = [c for c, parent in _parents().items() if parent == process]
-        environments = [Path(f"/proc/{task}/environ").read_bytes() for task in tasks]
+        return Path(f"/proc/{process}/comm").read_text().startswith("slurmstepd")
     except OSError:
         return False
-    names = {f"SLURMD_NODENAME={node}".encode() for node in nodes}
-    return any(names & set(text.split(b"\0")) for text in environments)
+
+
+def _open(process: int) -> set[str]:
+    """Paths of the files that a process holds open; none once it is gone."""
+    try:
+        return {str(link.readlink()) for link in Path(f"/proc/{process}/fd").iterdir()}
+    except OSError:
+        return set()
