@@ -21,7 +21,7 @@ def hold(study_folder: str | Path, snakemake_folder: str | Path = ".snakemake") 
 
     `study_folder` is results/<study> as it is written in Snakemake's lock files. Where the file
     system has no `flock`, or the last run was on another host (whose `flock` may not reach this
-    one), nothing is cleared.
+    one), nothing is cleared: that run's name stays until its locks are gone.
     """
     folder = Path(snakemake_folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -39,9 +39,12 @@ def hold(study_folder: str | Path, snakemake_folder: str | Path = ".snakemake") 
         host = socket.gethostname()
         last_host = os.read(handle, 300).decode(errors="replace").strip()
         if last_host in ("", host):
-            cleared = _clear(Path(study_folder), folder / "locks")
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, host.encode(), 0)
+            cleared = locks_of(study_folder, folder)
+            for path in cleared:
+                path.unlink(missing_ok=True)
+        if not locks_of(study_folder, folder):
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, host.encode(), 0)
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         _HELD[lock] = handle
@@ -50,12 +53,14 @@ def hold(study_folder: str | Path, snakemake_folder: str | Path = ".snakemake") 
     return cleared
 
 
-def _clear(study_folder: Path, locks: Path) -> list[Path]:
-    """Remove the lock files that name a file of the study."""
-    cleared = []
-    for path in sorted(locks.glob("*.lock")):
-        with open(path, encoding="utf-8", errors="replace") as lines:
-            if any(line.startswith(f"{study_folder}/") for line in lines):
-                path.unlink(missing_ok=True)
-                cleared.append(path)
-    return cleared
+def locks_of(study_folder: str | Path, snakemake_folder: str | Path) -> list[Path]:
+    """Snakemake's lock files that name a file of the study."""
+    found = []
+    for path in sorted((Path(snakemake_folder) / "locks").glob("*.lock")):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as lines:
+                if any(line.startswith(f"{study_folder}/") for line in lines):
+                    found.append(path)
+        except FileNotFoundError:  # a run has just ended
+            continue
+    return found

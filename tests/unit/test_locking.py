@@ -1,5 +1,6 @@
 """A killed run's lock is cleared; a living run's lock is not."""
 
+import socket
 import subprocess
 import sys
 
@@ -51,10 +52,23 @@ def test_locks_stay_while_a_run_lives_and_go_once_it_was_killed(folder, monkeypa
     assert [path.name for path in locking.hold("results/mine")] == ["2.output.lock"]
 
 
-def test_locks_of_a_run_on_another_host_are_left_alone(folder):
+def test_locks_of_a_run_on_another_host_are_left_alone_however_often_one_tries(folder, monkeypatch):
+    """That run may live: its `flock` does not reach every host."""
     (folder.parent / "eele-mine.lock").write_text("some-other-host")
-    assert locking.hold("results/mine") == []
+    for _ in range(2):
+        assert locking.hold("results/mine") == []
+        monkeypatch.setattr(locking, "_HELD", {})
     assert len(names(folder)) == 3
+    assert (folder.parent / "eele-mine.lock").read_text() == "some-other-host"
+
+
+def test_once_its_locks_are_gone_the_study_is_this_hosts(folder):
+    (folder.parent / "eele-mine.lock").write_text("some-other-host")
+    for name in ("0.input.lock", "0.output.lock"):  # as `snakemake --unlock` does
+        (folder / name).unlink()
+    assert locking.hold("results/mine") == []
+    assert (folder.parent / "eele-mine.lock").read_text() == socket.gethostname()
+    assert names(folder) == ["1.output.lock"]
 
 
 def test_holding_twice_is_holding_once(folder):
