@@ -16,6 +16,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from eele.locking import locks_of
 from eele.stage import alive
 
 _RUN = re.compile(r"SLURM run ID: (\S+)")
@@ -32,21 +33,34 @@ def end_left_over_jobs(
 ) -> int:
     """Cancel the Slurm jobs of the study's dead runs and wait for their end; returns how many there were.
 
-    Dead is a run of this host whose process is gone. Without Slurm nothing happens; a job that does not
-    end within `patience_s` seconds is no longer waited for.
+    To be called by a run that has Snakemake's lock. Without Slurm nothing happens; a job that does not end
+    within `patience_s` seconds is no longer waited for.
     """
     ended = 0
-    pattern = f"{_prefix(study_folder)}{socket.gethostname()}.*.run"
-    for note in sorted(Path(snakemake_folder).glob(pattern)):
-        process = note.name.split(".")[-2]
-        if not process.isdigit() or alive(int(process)):
-            continue
+    for note in sorted(Path(snakemake_folder).glob(f"{_prefix(study_folder)}*.run")):
         try:
+            if not _dead(note, study_folder):
+                continue
             ended += _end_jobs(note, patience_s)
         except (OSError, subprocess.SubprocessError):
             continue  # Slurm does not answer now; the next run asks again
         note.unlink(missing_ok=True)
     return ended
+
+
+def _dead(note: Path, study_folder: str | Path) -> bool:
+    """Whether the noted run is gone: its process, or on another host its lock.
+
+    A run takes Snakemake's lock before it is noted and keeps it to its end. So where every lock of the study
+    is younger than the note, that run's has been removed: by itself, or by somebody who knew that it is dead.
+    """
+    host, _, process = (
+        note.name.removeprefix(_prefix(study_folder)).removesuffix(".run").rpartition(".")
+    )
+    if host == socket.gethostname():
+        return process.isdigit() and not alive(int(process))
+    noted = note.stat().st_mtime
+    return all(lock.stat().st_mtime > noted for lock in locks_of(study_folder, note.parent))
 
 
 def _end_jobs(note: Path, patience_s: float) -> int:

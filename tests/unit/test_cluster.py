@@ -38,6 +38,16 @@ def folder(tmp_path):
     return folder
 
 
+def locked(folder, seconds_after=0.0, study="s", note=None):
+    """Snakemake's lock of a run, written so long after a note."""
+    (folder / "locks").mkdir(exist_ok=True)
+    lock = folder / "locks" / f"{len(list((folder / 'locks').iterdir()))}.output.lock"
+    lock.write_text(f"results/{study}/a.csv\n")
+    if note:
+        written = note.stat().st_mtime + seconds_after
+        os.utime(lock, (written, written))
+
+
 def noted(folder, process, study="s", run="dead", host=None):
     """The note of a run; its log names the run as the executor does."""
     log = folder / f"{process}.log"
@@ -68,9 +78,20 @@ def test_others_jobs_are_left_alone(slurm, folder):
         noted(folder, ended_process(), study="other"),
         noted(folder, ended_process(), host="elsewhere"),
     ]
+    locked(folder, -1.0, note=kept[-1])
+    locked(folder, 5.0, note=kept[-1])  # this run's own
     assert end_left_over_jobs("results/s", folder) == 0
     assert slurm() == ""
     assert all(note.exists() for note in kept)
+
+
+def test_jobs_of_another_hosts_run_are_ended_once_its_lock_was_removed(slurm, folder):
+    """The first login node is gone; on the second somebody typed --unlock, then the command again."""
+    note = noted(folder, 4711, host="login1.cluster.example")
+    locked(folder, 5.0, note=note)  # this run's own
+    locked(folder, -5.0, study="other", note=note)
+    assert end_left_over_jobs("results/s", folder) == 2
+    assert not note.exists()
 
 
 def test_a_run_that_submitted_nothing_is_forgotten(slurm, folder):
