@@ -17,6 +17,7 @@ from typing import Any
 
 from eele import __version__
 from eele.config import StudyConfig
+from eele.config.models import NO_IDENTITY
 from eele.errors import DataError
 from eele.io import hash_json, read_json, sha256, write_json
 from eele.paths import StudyPaths
@@ -113,7 +114,7 @@ def stage_costs(benchmarks: Path) -> dict[str, dict[str, float]]:
 
 def config_hash(study: StudyConfig) -> str:
     """SHA-256 of everything in the config that identifies a result."""
-    return hash_json(study.model_dump(mode="json", exclude={"runtime", "data_root"}))
+    return hash_json(study.model_dump(mode="json", exclude=set(NO_IDENTITY)))
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from typing import Any
 
 from eele.cells import Cell, check_cell
 from eele.config import StudyConfig, check_study
-from eele.config.models import CorpusConfig
+from eele.config.models import NO_IDENTITY, CorpusConfig
 from eele.errors import ConfigError
 from eele.io import hash_json, sha256
 from eele.neutral import CRITIC, FACTS, WEIGHTS
@@ -176,4 +176,4 @@ def _value(study: StudyConfig, key: str) -> Any:
 
 def identity(study: StudyConfig) -> dict[str, Any]:
     """Every part of the config that identifies a result."""
-    return study.model_dump(mode="json", exclude={"runtime", "data_root"})
+    return study.model_dump(mode="json", exclude=set(NO_IDENTITY))

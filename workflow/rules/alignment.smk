@@ -13,6 +13,10 @@ rule build_lexicon:
         "<results>/benchmarks/build_lexicon.tsv"
     conda:
         "../../envs/eele.yaml"
+    container:
+        CONTAINER
+    envmodules:
+        *MODULES,
     resources:
         mem_mb=1000,
         runtime=60,
@@ -40,6 +44,10 @@ rule align:
         "<results>/benchmarks/align.tsv"
     conda:
         "../../envs/mfa.yaml" if STUDY.alignment.aligner == "mfa" else "../../envs/eele.yaml"
+    container:
+        ALIGNER_CONTAINER
+    envmodules:
+        *ALIGNER_MODULES,
     threads: 8 if STUDY.alignment.aligner == "mfa" else 1
     resources:
         mem_mb=2500,

@@ -21,6 +21,10 @@ rule train_cell:
         group_of
     conda:
         "../../envs/eele.yaml"
+    container:
+        CONTAINER
+    envmodules:
+        *MODULES,
     threads: STUDY.runtime.threads
     resources:
         mem_mb=lambda wildcards, attempt: 2500 * MEMORY * attempt,
@@ -54,6 +58,10 @@ rule synthesise_cell:
         group_of
     conda:
         "../../envs/eele.yaml"
+    container:
+        CONTAINER
+    envmodules:
+        *MODULES,
     resources:
         mem_mb=2000,
         runtime=120,
@@ -90,6 +98,10 @@ rule score_cell:
         group_of
     conda:
         "../../envs/eele.yaml"
+    container:
+        CONTAINER
+    envmodules:
+        *MODULES,
     resources:
         mem_mb=2000,
         runtime=120,

@@ -1,11 +1,12 @@
 # The checked study, and what the rules share. No rule here.
 import functools
 import gc
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-from eele import cluster, locking
+from eele import cluster, deployment, locking
 from eele import workflow as eele_workflow
 from eele.cells import AXES, Cell, check_cell, sweep
 from eele.config import dump_study
@@ -16,10 +17,14 @@ from eele.io import write_text
 # takes a tenth of the time of building their graph.
 gc.set_threshold(100_000, 50, 100)
 
+# What `--sdm` names: conda, apptainer or env-modules.
+SOFTWARE = {method.item_to_choice() for method in workflow.deployment_settings.deployment_method}
+
 try:
     STUDY = eele_workflow.checked_study(
         config, workflow.configfiles, bool(workflow.config_settings.config), targets=sys.argv[1:]
     )
+    software_variables = deployment.job_variables(STUDY, SOFTWARE, Path(workflow.basedir))
 except ConfigError as error:
     sys.exit(f"eele: {error}")
 
@@ -40,7 +45,13 @@ MEMORY = 3 if STUDY.backbone.name == "vits2" else 1
 # `gpu` is asked for where the config asks for one; what that means is the profile's affair.
 GPU = int(STUDY.runtime.device.split(":")[0] not in ("auto", "cpu"))
 
+CONTAINER, MODULES = STUDY.deployment.container, STUDY.deployment.modules
+ALIGNER_CONTAINER, ALIGNER_MODULES = deployment.of_aligner(STUDY)
+
 eele_workflow.job_environment(Path(workflow.basedir) / "src")
+os.environ.update(software_variables)
+if "env-modules" in SOFTWARE:
+    shell.prefix(deployment.MODULES_PREFIX)
 if workflow.is_main_process and locking.hold(RESULTS):
     logger.warning("The last run was killed; its lock is cleared and the study goes on.")
 

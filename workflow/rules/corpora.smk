@@ -12,6 +12,10 @@ rule collect_corpus:
         "<results>/benchmarks/collect_corpus/{corpus}.tsv"
     conda:
         "../../envs/eele.yaml"
+    container:
+        CONTAINER
+    envmodules:
+        *MODULES,
     resources:
         mem_mb=1000,
         runtime=60,
@@ -38,6 +42,10 @@ rule clean_corpus:
         "<results>/benchmarks/clean_corpus/{corpus}.tsv"
     conda:
         "../../envs/eele.yaml"
+    container:
+        CONTAINER
+    envmodules:
+        *MODULES,
     resources:
         mem_mb=1500,
         runtime=240,
@@ -63,6 +71,10 @@ rule assemble_manifest:
         "<results>/benchmarks/assemble_manifest.tsv"
     conda:
         "../../envs/eele.yaml"
+    container:
+        CONTAINER
+    envmodules:
+        *MODULES,
     resources:
         mem_mb=1000,
         runtime=30,

@@ -14,6 +14,10 @@ rule extract_features:
         "<results>/benchmarks/extract_features/{shard}.tsv"
     conda:
         "../../envs/eele.yaml"
+    container:
+        CONTAINER
+    envmodules:
+        *MODULES,
     resources:
         mem_mb=1500,
         runtime=240,
@@ -37,6 +41,10 @@ rule index_features:
         "<results>/benchmarks/index_features.tsv"
     conda:
         "../../envs/eele.yaml"
+    container:
+        CONTAINER
+    envmodules:
+        *MODULES,
     resources:
         mem_mb=1500,
         runtime=30,

@@ -25,6 +25,10 @@ rule make_tables:
         "<results>/benchmarks/make_tables.tsv"
     conda:
         "../../envs/eele.yaml"
+    container:
+        CONTAINER
+    envmodules:
+        *MODULES,
     resources:
         mem_mb=1500,
         runtime=30,
@@ -51,6 +55,10 @@ rule make_figures:
         "<results>/benchmarks/make_figures.tsv"
     conda:
         "../../envs/eele.yaml"
+    container:
+        CONTAINER
+    envmodules:
+        *MODULES,
     resources:
         mem_mb=2000,
         runtime=30,
@@ -79,6 +87,10 @@ rule make_page:
         "<results>/benchmarks/make_page.tsv"
     conda:
         "../../envs/eele.yaml"
+    container:
+        CONTAINER
+    envmodules:
+        *MODULES,
     resources:
         mem_mb=2000,
         runtime=30,

@@ -18,6 +18,10 @@ rule pretrain:
         "<results>/benchmarks/pretrain.tsv"
     conda:
         "../../envs/eele.yaml"
+    container:
+        CONTAINER
+    envmodules:
+        *MODULES,
     threads: STUDY.runtime.pretrain_threads
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * MEMORY * attempt,
@@ -47,6 +51,10 @@ rule train_vocoder:
         "<results>/benchmarks/train_vocoder.tsv"
     conda:
         "../../envs/eele.yaml"
+    container:
+        CONTAINER
+    envmodules:
+        *MODULES,
     threads: STUDY.runtime.pretrain_threads
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * MEMORY * attempt,
@@ -73,6 +81,10 @@ rule train_judge:
         "<results>/benchmarks/train_judge/{judge}.tsv"
     conda:
         "../../envs/eele.yaml"
+    container:
+        CONTAINER
+    envmodules:
+        *MODULES,
     resources:
         mem_mb=2000,
         runtime=240,
@@ -98,6 +110,10 @@ rule train_recogniser:
         "<results>/benchmarks/train_recogniser.tsv"
     conda:
         "../../envs/eele.yaml"
+    container:
+        CONTAINER
+    envmodules:
+        *MODULES,
     threads: STUDY.runtime.threads
     resources:
         mem_mb=2000,

@@ -34,6 +34,7 @@ from eele.config.data import (
 from eele.vocabulary import SCHEMES, SITES, Emotion
 
 __all__ = [
+    "NO_IDENTITY",
     "AdaptationConfig",
     "AlignmentConfig",
     "AudioConfig",
@@ -41,6 +42,7 @@ __all__ = [
     "CleaningConfig",
     "CorpusConfig",
     "DemoCorpusConfig",
+    "DeploymentConfig",
     "DiscriminatorConfig",
     "EvaluationConfig",
     "FastSpeech2Config",
@@ -225,6 +227,29 @@ class RuntimeConfig(Section):
     log_every: Count = Field(25, description="steps between lines of the training curves")
 
 
+#: An image or module is one word of a command line.
+Word = Annotated[str, Field(pattern=r"^[^\s{}]+$")]
+
+
+class DeploymentConfig(Section):
+    """The software of the jobs, for `snakemake --sdm apptainer` or `--sdm env-modules`: no result depends on it."""
+
+    container: Word | None = Field(
+        None, description="image of every stage, a .sif file or a URI like docker://me/eele:1"
+    )
+    mfa_container: Word | None = Field(
+        None, description="image of `align` where the aligner is mfa; `container` when empty"
+    )
+    modules: tuple[Word, ...] = Field((), description="environment modules of every stage")
+    mfa_modules: tuple[Word, ...] = Field(
+        (), description="modules of `align` where the aligner is mfa; `modules` when empty"
+    )
+
+
+#: Keys of a study that identify no result: changing them reruns nothing.
+NO_IDENTITY = frozenset({"runtime", "data_root", "deployment"})
+
+
 class StudyConfig(Section):
     """One study: one config, one folder of results."""
 
@@ -268,6 +293,9 @@ class StudyConfig(Section):
     )
     evaluation: EvaluationConfig = Field(EvaluationConfig(), description="scores")
     runtime: RuntimeConfig = Field(RuntimeConfig(), description="does not identify a result")
+    deployment: DeploymentConfig = Field(
+        DeploymentConfig(), description="software of the jobs; does not identify a result"
+    )
 
     @property
     def uses_vocoder(self) -> bool:
