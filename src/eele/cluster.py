@@ -90,4 +90,4 @@ def _ask(*command: str) -> str:
 
 
 def _prefix(study_folder: str | Path) -> str:
-    return f"eele-{Path(study_folder).name}."
+    return f"eele-{Path(study_folder).name}@"  # no name of a study has this sign

@@ -52,7 +52,7 @@ def noted(folder, process, study="s", run="dead", host=None):
     """The note of a run; its log names the run as the executor does."""
     log = folder / f"{process}.log"
     log.write_text(f"Building DAG of jobs...\nSLURM run ID: {run}\nUsing shell\n")
-    note = folder / f"eele-{study}.{host or socket.gethostname()}.{process}.run"
+    note = folder / f"eele-{study}@{host or socket.gethostname()}.{process}.run"
     note.write_text(f"{log}\n")
     return note
 
@@ -76,6 +76,7 @@ def test_others_jobs_are_left_alone(slurm, folder):
     kept = [
         noted(folder, os.getpid()),
         noted(folder, ended_process(), study="other"),
+        noted(folder, ended_process(), study="s.other", host="elsewhere"),
         noted(folder, ended_process(), host="elsewhere"),
     ]
     locked(folder, -1.0, note=kept[-1])
