@@ -2,18 +2,17 @@
 
     python benchmarks/slurm_faults.py [--only node,preempted,...]
 
-Needs root and Debian's Slurm packages (tests/workflow/slurm_sandbox.py says which). Everything before the
-one trained cell is computed once, here; then each fault meets a fresh copy of it while the cell trains.
-Printed per fault: the step of the last checkpoint before it, the step at which training went on, and whether
-cells.csv equals that of the undisturbed run. Exits 1 when one does not.
+Needs root and Debian's packages of Slurm, slurmdbd and MariaDB (tests/workflow/slurm_sandbox.py says which).
+Everything before the one trained cell is computed once, here; then each fault meets a fresh copy of it while
+the cell trains. Printed per fault: the step of the last checkpoint before it, the step at which training went
+on, and whether cells.csv equals that of the undisturbed run. Exits 1 when one does not.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
+import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -24,161 +23,64 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "workflow"))
 
-from slurm_sandbox import OVERRIDES, Sandbox, checkout, missing  # noqa: E402
+from slurm_sandbox import Sandbox, checkout, missing  # noqa: E402
+from slurm_study import BASELINES, CONFIGS, OVERRIDE, Study, patiently  # noqa: E402
 
-#: On top of the smoke study: one cell that trains for a minute or more, with a checkpoint every 3 seconds.
-OVERRIDE = """\
-sweep: [{method: lora, schemes: [b], ranks: [2]}]
-adaptation: {steps: %d, patience: 1000, validate_every: 1000000}
-runtime: {checkpoint_minutes: 0.05}
-"""
-AXES = "backbone~fastspeech2/method~lora/scheme~b/rank~2/emotion~happy/seed~1"
-CELL = f"results/smoke/cells/{AXES}"
-TABLE = "results/smoke/tables/cells.csv"
-BASELINES = [
-    f"results/smoke/cells/backbone~{backbone}/method~{method}/scheme~-/rank~0/emotion~{emotion}/seed~-/{file}"
-    for emotion in ("neutral", "happy")
-    for backbone, method in (("-", "recording"), ("-", "copy_synthesis"), ("fastspeech2", "none"))
-    for file in ("metrics.json", "utterances.csv")
-]
-TIMES = {"train_seconds"}
+Running = subprocess.Popen[bytes]
 
 
-class Study:
-    """A copy of the study on one sandbox: the command, and what can be seen of it from outside."""
-
-    def __init__(self, folder: Path, sandbox: Sandbox) -> None:
-        self.folder = folder
-        self.sandbox = sandbox
-        self.typed = 0
-
-    def type(self) -> subprocess.Popen[bytes]:
-        """Type the command; always the same one."""
-        self.typed += 1
-        command = [sys.executable, "-m", "snakemake", TABLE, "--profile", "slurm", *OVERRIDES]
-        command += [
-            "--configfile",
-            "config/studies/smoke.yaml",
-            "override.yaml",
-            "--quiet",
-            "rules",
-        ]
-        with open(self.folder / f"snakemake.{self.typed}.log", "wb") as output:
-            return subprocess.Popen(
-                command, cwd=self.folder, env=self.sandbox.environment, stdout=output,
-                stderr=subprocess.STDOUT, start_new_session=True,
-            )  # fmt: skip
-
-    def said(self, typed: int | None = None) -> str:
-        """What the last (or that) command has said."""
-        return (self.folder / f"snakemake.{typed or self.typed}.log").read_text(errors="replace")
-
-    def job(self) -> tuple[str, str]:
-        """Number and node of the running job, waited for."""
-        for _ in _patiently("a running job"):
-            lines = self.sandbox.call("squeue", "--states=RUNNING", "-h", "-o", "%i %N").split()
-            if len(lines) == 2:
-                return lines[0], lines[1]
-        raise AssertionError
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.folder / "results" / "smoke" / "checkpoints" / "cells" / AXES / "state.pt"
-
-    def step(self) -> int:
-        """Step of the checkpoint, 0 without one."""
-        try:
-            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-        except FileNotFoundError:
-            return 0
-        return int(state["progress"]["step"])
-
-    def wait_for_training(self, checkpoints: int = 3) -> None:
-        """Return right after so many checkpoints were written."""
-        seen: set[float] = set()
-        for _ in _patiently("checkpoints"):
-            if self.checkpoint.exists():
-                seen.add(self.checkpoint.stat().st_mtime)
-            if len(seen) >= checkpoints:
-                return
-
-    def log(self) -> str:
-        """The training's log, of its last start."""
-        path = self.folder / "results" / "smoke" / "logs" / "train_cell" / f"{AXES}.log"
-        return path.read_text(errors="replace")
-
-    def resumed(self) -> str:
-        """At which step the last start of the training began."""
-        found = re.findall(r"resumed at step (\d+) of \d+", self.log())
-        return found[-1] if found else "0 (nothing to resume)"
-
-    def rows(self) -> list[dict[str, str]]:
-        with open(self.folder / TABLE, encoding="utf-8", newline="") as handle:
-            rows = list(csv.DictReader(handle))
-        return [{key: text for key, text in row.items() if key not in TIMES} for row in rows]
-
-    def jobs(self) -> str:
-        """Every job of the sandbox with its end."""
-        text = self.sandbox.call("squeue", "--states=all", "-h", "-o", "%i:%T")
-        return ", ".join(sorted(text.split()))
-
-
-def nothing(study: Study, run: subprocess.Popen[bytes]) -> None:
+def nothing(study: Study, run: Running) -> None:
     """Undisturbed."""
 
 
-def node(study: Study, run: subprocess.Popen[bytes]) -> None:
+def node(study: Study, run: Running) -> None:
     """The node goes dark in mid-training: slurmd and every process of the job get SIGKILL."""
     study.wait_for_training()
     number, name = study.job()
     study.sandbox.kill_node(name)
     _say(f"killed {name} with job {number}; last checkpoint at step {study.step()}")
     again = study.job
-    for _ in _patiently("another node"):
+    for _ in patiently("another node"):
         if again()[1] != name:
             break
     _say(f"goes on as job {' on '.join(again())}")
     study.sandbox.start_node(name)
 
 
-def preempted(study: Study, run: subprocess.Popen[bytes]) -> None:
-    """Preemption that requeues: SIGTERM, SIGKILL after KillWait, the same job again."""
+def preempted(study: Study, run: Running) -> None:
+    """A job of a partition with a higher priority takes the node: SIGTERM, and the same job again later."""
     study.wait_for_training()
-    number, _ = study.job()
+    number, name = study.job()
     before = study.step()
-    study.sandbox.call("scontrol", "requeue", number)
-    time.sleep(3)
-    _say(f"requeued job {number}; checkpoint at step {before} before, {study.step()} after SIGTERM")
+    study.sandbox.call(
+        "sbatch", "-p", "urgent", "-w", name, "--exclusive", "-o", "/dev/null", "--wrap", "sleep 30"
+    )
+    _until_not_running(study, number)
+    _say(f"job {number} had to go; checkpoint at step {before} before, {study.step()} after")
 
 
-def terminated(study: Study, run: subprocess.Popen[bytes]) -> None:
-    """SIGTERM to the job's processes, as some time before the time limit."""
+def terminated(study: Study, run: Running) -> None:
+    """SIGTERM to the job's processes."""
     study.wait_for_training()
     number, _ = study.job()
     before = study.step()
     study.sandbox.call("scancel", "--signal=TERM", number)
-    time.sleep(3)
+    _until_not_running(study, number)
     _say(f"SIGTERM to job {number}; checkpoint at step {before} before, {study.step()} after")
 
 
-def limit(study: Study, run: subprocess.Popen[bytes]) -> None:
-    """The time limit is hit: lowered to a minute while the job runs."""
-    study.wait_for_training()
+def limit(study: Study, run: Running) -> None:
+    """The training is longer than its time limit, before which Slurm sends the profile's SIGTERM."""
+    study.wait_for_training(1)
     number, _ = study.job()
-    study.sandbox.call("scontrol", "update", f"JobId={number}", "TimeLimit=1")
-    for _ in _patiently("the end of the job"):
-        state = study.sandbox.call("squeue", "--states=all", "-h", "-j", number, "-o", "%T %M")
-        if "RUNNING" not in state:
-            break
-    _say(f"job {number}: {state.strip()}; last checkpoint at step {study.step()}")
+    _until_not_running(study, number)
+    _say(f"job {number} ended; checkpoint at step {study.step()}")
 
 
-def controller(study: Study, run: subprocess.Popen[bytes]) -> None:
+def controller(study: Study, run: Running) -> None:
     """slurmctld is killed and comes back after half a minute; jobs run on meanwhile."""
     study.wait_for_training()
     study.sandbox.stop_controller()
@@ -187,35 +89,61 @@ def controller(study: Study, run: subprocess.Popen[bytes]) -> None:
     _say("slurmctld was away for 30 s")
 
 
-def shell(study: Study, run: subprocess.Popen[bytes]) -> None:
+def shell(study: Study, run: Running) -> None:
     """The submitting Snakemake is killed (SIGKILL); the command is typed again."""
     _kill_and_type_again(study, run, signal.SIGKILL)
 
 
-def hangup(study: Study, run: subprocess.Popen[bytes]) -> None:
+def hangup(study: Study, run: Running) -> None:
     """The terminal is closed (SIGHUP); the command is typed again."""
     _kill_and_type_again(study, run, signal.SIGHUP)
 
 
-def _kill_and_type_again(
-    study: Study, run: subprocess.Popen[bytes], number: signal.Signals
-) -> None:
+def _kill_and_type_again(study: Study, run: Running, number: signal.Signals) -> None:
     study.wait_for_training()
+    job, _ = study.job()
     os.killpg(run.pid, number)
-    run.wait()
-    _say(f"Snakemake gone at step {study.step()}; jobs: {study.jobs()}")
-    _finish(study, study.type())
+    code = run.wait(timeout=60)
+    _say(f"Snakemake gone ({code}) at step {study.step()}; its job {job} is {_state(study, job)}")
+    again = study.type()
+    _until_not_running(study, job)
+    _say(f"job {job} is {_state(study, job)} at step {study.step()}")
+    _finish(study, again)
 
 
-def two(study: Study, run: subprocess.Popen[bytes]) -> None:
-    """A second person types the same command while the first one's runs."""
+def two(study: Study, run: Running) -> None:
+    """A second person types the same command while the first one's runs; then twice more on another host."""
     study.wait_for_training(1)
-    code = study.type().wait(timeout=120)
-    said = [line for line in study.said().splitlines() if "lock" in line]
-    _say(f"the second was refused ({code}): {said[0] if said else study.said()[-300:]}")
+    for elsewhere in (False, True, True):
+        code = study.type(elsewhere).wait(timeout=120)
+        said = [line for line in study.said().splitlines() if "lock" in line]
+        where = "on another host" if elsewhere else "on this host"
+        _say(f"the second, {where}: exit code {code}: {said[0] if said else study.said()[-300:]}")
 
 
-FAULTS: dict[str, Callable[[Study, subprocess.Popen[bytes]], None]] = {
+def disk(study: Study, run: Running) -> None:
+    """The file system of the results is full for a while."""
+    study.wait_for_training()
+    ballast = study.folder / "results" / "ballast"
+    with open(ballast, "wb", buffering=0) as handle:
+        try:
+            while True:
+                handle.write(bytes(1 << 16))
+        except OSError as error:
+            _say(f"{error.strerror} at step {study.step()}")
+    message = ""
+    for _ in patiently("the message"):
+        for log in (study.folder / "logs" / "slurm").rglob("*.log"):
+            lines = log.read_text(errors="replace").splitlines()
+            message = next((line for line in lines if "no space left" in line), message)
+        if message:
+            break
+    ballast.unlink()
+    _say(f"the job's log: {message}")
+    _say(f"freed; checkpoint at step {study.step()}")
+
+
+FAULTS: dict[str, Callable[[Study, Running], None]] = {
     "node": node,
     "preempted": preempted,
     "terminated": terminated,
@@ -224,6 +152,18 @@ FAULTS: dict[str, Callable[[Study, subprocess.Popen[bytes]], None]] = {
     "shell": shell,
     "hangup": hangup,
     "two": two,
+    "disk": disk,
+}
+
+_STEPS = ("train_cell", "synthesise_cell", "score_cell")
+#: What is typed beside the command. A cell's job asks for the time of its three steps together: four
+#: minutes here, of which SIGTERM takes three.
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "limit": (
+        "--set-resources",
+        *(f"{step}:runtime={minutes}" for step, minutes in zip(_STEPS, (2, 1, 1), strict=True)),
+        *(f"{step}:slurm_extra='--signal=TERM@180'" for step in _STEPS),
+    )
 }
 
 
@@ -235,19 +175,19 @@ class Outcome:
 
 def main() -> int:
     arguments = _arguments()
-    if why := missing():
+    if why := missing(accounting=True):
         print(why, file=sys.stderr)
         return 1
     chosen = [name for name in arguments.only.split(",") if name] or list(FAULTS)
     folder = Path(tempfile.mkdtemp(prefix="eele-"))
+    base = arguments.base or folder / "base"
     failed = 0
     try:
-        base = arguments.base or folder / "base"
         if not base.exists():
             _prepare(base, arguments.steps)
-        calm = _disturb(base, folder / "calm", nothing)
+        calm = _calm(base, folder)
         for name in chosen:
-            outcome = _disturb(base, folder / name, FAULTS[name])
+            outcome = _disturb(base, folder / name, FAULTS[name], OPTIONS.get(name, ()))
             equal = outcome.rows == calm.rows
             failed += not equal
             _say(
@@ -265,53 +205,84 @@ def _prepare(base: Path, steps: int) -> None:
     checkout(base, copy=True)
     (base / "override.yaml").write_text(OVERRIDE % steps)
     subprocess.run(
-        [sys.executable, "-m", "snakemake", *BASELINES, "--quiet", "all",
-         "--configfile", "config/studies/smoke.yaml", "override.yaml"],
-        cwd=base, check=True,
+        [sys.executable, "-m", "snakemake", *BASELINES, "--quiet", "all", "--configfile", *CONFIGS],
+        cwd=base, check=True, env={**os.environ, "PYTHONPATH": str(base / "src")},
     )  # fmt: skip
 
 
+def _calm(base: Path, folder: Path) -> Outcome:
+    """The undisturbed run's, remembered beside a kept base."""
+    kept = base.with_name(f"{base.name}.calm.json")
+    if kept.exists():
+        return Outcome(**json.loads(kept.read_text()))
+    calm = _disturb(base, folder / "calm", nothing)
+    _say(f"{calm.seconds:.0f} s")
+    kept.write_text(json.dumps(calm.__dict__))
+    return calm
+
+
 def _disturb(
-    base: Path, folder: Path, fault: Callable[[Study, subprocess.Popen[bytes]], None]
+    base: Path,
+    folder: Path,
+    fault: Callable[[Study, Running], None],
+    options: tuple[str, ...] = (),
 ) -> Outcome:
     print(f"{fault.__name__}: {fault.__doc__}", flush=True)
     shutil.copytree(base, folder / "work", symlinks=True)
+    small = _small_disk(folder / "work" / "results") if fault is disk else None
     started = time.monotonic()
-    with Sandbox(folder / "slurm", cpus=2, kill_wait_s=10) as sandbox:
-        study = Study(folder / "work", sandbox)
-        run = study.type()
-        try:
-            fault(study, run)
-            if run.returncode is None:
-                _finish(study, run)
-        finally:
-            if run.poll() is None:
-                run.kill()
-        seconds = time.monotonic() - started
-        _say(f"training last began at step {study.resumed()}; jobs: {study.jobs()}")
-        half = [path.name for path in (study.folder / "results").rglob(".*") if path.is_file()]
-        if left := [name for name in half if name != ".snakemake_timestamp"]:
-            _say(f"HALF-WRITTEN FILES ARE LEFT: {left}")
-    return Outcome(seconds, study.rows())
+    try:
+        with Sandbox(folder / "slurm", cpus=2, kill_wait_s=10, accounting=True) as sandbox:
+            study = Study(folder / "work", sandbox, options=options)
+            run = study.type()
+            try:
+                fault(study, run)
+                if run.returncode is None:
+                    _finish(study, run)
+            finally:
+                if run.poll() is None:
+                    run.kill()
+            seconds = time.monotonic() - started
+            ends = study.sandbox.call("sacct", "-XDn", "--parsable2", "--format=JobID,State")
+            _say(f"training last began at step {study.resumed()}; jobs: {', '.join(ends.split())}")
+            if left := study.half_written():
+                _say(f"HALF-WRITTEN FILES ARE LEFT: {left}")
+        return Outcome(seconds, study.rows())
+    finally:
+        if small:
+            subprocess.run(["umount", "--lazy", small], check=True)
 
 
-def _finish(study: Study, run: subprocess.Popen[bytes]) -> None:
+def _small_disk(results: Path) -> Path:
+    """Put the results on a file system of their own, with room for 30 MB more."""
+    full = results.with_name("results.before")
+    results.rename(full)
+    results.mkdir()
+    used = sum(path.stat().st_size + 4096 for path in full.rglob("*"))
+    size = f"size={used + 30_000_000}"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", results], check=True)
+    shutil.copytree(full, results, symlinks=True, dirs_exist_ok=True)
+    return results
+
+
+def _until_not_running(study: Study, number: str) -> None:
+    for _ in patiently(f"the end of job {number}"):
+        if _state(study, number) not in ("RUNNING", "COMPLETING"):
+            return
+
+
+def _state(study: Study, number: str) -> str:
+    return study.sandbox.call("squeue", "--states=all", "-h", "-j", number, "-o", "%T").strip()
+
+
+def _finish(study: Study, run: Running) -> None:
     code = run.wait(timeout=900)
     if code:
         _say(f"the command ended with {code}; typed again")
-        print(study.said(1)[-3000:])
+        print(study.said()[-3000:])
         if study.typed > 3:
             raise SystemExit("it does not finish")
         _finish(study, study.type())
-
-
-def _patiently(what: str, seconds: float = 300):  # type: ignore[no-untyped-def]
-    """Yield ten times a second; raise TimeoutError after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        yield
-        time.sleep(0.1)
-    raise TimeoutError(f"waited {seconds} s for {what}")
 
 
 def _say(text: str) -> None:

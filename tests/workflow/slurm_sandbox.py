@@ -47,6 +47,8 @@ MpiDefault=none
 SwitchType=switch/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 SchedulerType=sched/backfill
 SchedulerParameters=bf_interval=5,sched_interval=5,batch_sched_delay=1
 PriorityType=priority/basic
@@ -65,6 +67,8 @@ GresTypes=gpu
 NodeName=node[0-{last}] NodeHostname={host} NodeAddr=127.0.0.1 Port={first_port}-{last_port} \
 CPUs={cpus} RealMemory={memory_mb} Gres=gpu:fake:{gpus} State=UNKNOWN
 PartitionName=cpu Nodes=node[0-{last}] Default=YES MaxTime=2-0 DefMemPerCPU=200 State=UP
+# Its jobs push those of the others aside.
+PartitionName=urgent Nodes=node[0-{last}] Default=NO PriorityTier=10 MaxTime=2-0 DefMemPerCPU=200 State=UP
 PartitionName=gpu Nodes=node[0-{last}] Default=NO MaxTime=2-0 DefMemPerCPU=200 State=UP
 """
 
@@ -179,6 +183,8 @@ class Sandbox:
             if accounting
             else None
         )
+        #: What Snakemake has to be told beside the profile.
+        self.overrides = HASTE if accounting else OVERRIDES
 
     def __enter__(self) -> Sandbox:
         try:
