@@ -1,13 +1,13 @@
-"""Find the phone times of every utterance."""
+"""Find the phone times of one shard's speakers."""
 
 from eele.stage import run
 
 
-def main(study, paths, threads):
-    from eele.align import align
+def main(study, paths, shard, threads):
+    from eele.align import align_shard
 
-    align(study, paths, jobs=threads)
+    align_shard(study, paths, shard, jobs=threads)
 
 
 if __name__ == "__main__":
-    run(main, "threads")
+    run(main, "alignment_shard", "threads")

@@ -51,7 +51,7 @@ class StudyPaths:
 
     @property
     def alignment(self) -> Path:
-        """Folder with textgrids/<speaker>/<utterance_id>.TextGrid, alignment.csv and summary.json."""
+        """Folder with textgrids/<speaker>/<utterance_id>.TextGrid, alignment.csv, summary.json, models/, shard~<i>/."""
         return self.root / "alignment"
 
     @property

@@ -29,6 +29,7 @@ PARENT_VARIABLE = "EELE_PARENT"
 _ITEMS: dict[str, tuple[Callable[[str], Any], str]] = {
     "corpus": (str, "name of a corpus of the study"),
     "shard": (int, "number of a feature shard, from 0"),
+    "alignment_shard": (int, "number of an alignment shard, from 0"),
     "judge": (str, "name of a judge"),
     "cell": (str, "path of a cell: backbone~B/method~M/scheme~S/rank~R/emotion~E/seed~N"),
 }
@@ -57,7 +58,7 @@ def run(stage: Callable[..., None], *items: str, arguments: list[str] | None = N
     """Parse the command line, call `stage(study, paths, *items)` and exit with the job's code.
 
     `items` are the options whose values the stage takes after study and paths, in that order: corpus,
-    shard, judge, cell (checked against the study) or threads.
+    shard, alignment_shard, judge, cell (checked against the study) or threads.
 
     Exit codes: 0 done; 1 failed; 2 wrong config or usage; 130 interrupted. A failure prints one
     message on stderr; with `--log` everything else, tracebacks too, goes to that file.
@@ -151,8 +152,9 @@ def _item(study: Any, name: str, value: Any) -> Any:
         known = [corpus.id for corpus in study.corpora]
         if value not in known:
             raise ConfigError(f"--corpus: unknown corpus '{value}'; allowed: {', '.join(known)}")
-    if name == "shard" and not 0 <= value < study.features.shards:
-        raise ConfigError(f"--shard: got {value}; allowed: 0 to {study.features.shards - 1}")
+    shards = {"shard": study.features.shards, "alignment_shard": study.alignment.shards}
+    if name in shards and not 0 <= value < shards[name]:
+        raise ConfigError(f"--{name}: got {value}; allowed: 0 to {shards[name] - 1}")
     if name == "judge" and value not in study.evaluation.judges:
         known = list(study.evaluation.judges)
         raise ConfigError(f"--judge: unknown judge '{value}'; allowed: {', '.join(known)}")

@@ -95,8 +95,14 @@ STAGES = {
     "clean_corpus": Stage(("audio", "cleaning"), ("collect_corpus",)),
     "assemble_manifest": Stage(("splits", "emotions", "adaptation.speakers"), ("clean_corpus",)),
     "build_lexicon": Stage(("lexicon",), ("assemble_manifest",)),
-    "align": Stage(("alignment",), ("build_lexicon",)),
-    "extract_features": Stage(("audio", "features"), ("align",), version=2),
+    "train_aligner": Stage(
+        ("alignment.aligner", "alignment.gmm", "alignment.mfa"), ("build_lexicon",)
+    ),
+    "align": Stage(("alignment.shards",), ("train_aligner",)),
+    "index_alignment": Stage(
+        ("alignment.max_score_deviation", "alignment.max_failed_share"), ("align",)
+    ),
+    "extract_features": Stage(("audio", "features"), ("index_alignment",), version=2),
     "index_features": Stage((), ("extract_features",)),
     "pretrain": Stage(("backbone", "pretraining"), ("index_features",), version=2),
     "train_vocoder": Stage(("synthesis.vocoder", "vocoder"), ("index_features",)),

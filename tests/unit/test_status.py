@@ -250,13 +250,13 @@ def test_a_killed_workflow(fake: Fake) -> None:
 
 
 def test_outputs_that_snakemake_still_marks_are_not_done_unless_the_log_says_so(fake: Fake) -> None:
-    job = fake.job("align")
+    job = fake.job("train_aligner")
     fake.all_done()
     fake.mark(job, age_s=5)
     # No workflow runs: Snakemake will make these again.
-    assert state(collect(fake.study, fake.paths), "align") == (0, 0, 0, 1)
+    assert state(collect(fake.study, fake.paths), "train_aligner") == (0, 0, 0, 1)
     fake.workflow(age_s=10)
-    assert state(collect(fake.study, fake.paths), "align") == (1, 0, 0, 0)
+    assert state(collect(fake.study, fake.paths), "train_aligner") == (1, 0, 0, 0)
 
 
 def test_interrupted_and_killed_jobs_without_a_mark(fake: Fake) -> None:
@@ -365,7 +365,7 @@ def test_time_left_is_work_over_jobs_at_once(fake: Fake, monkeypatch) -> None:
 
 def test_time_left_is_not_made_up(fake: Fake, monkeypatch) -> None:
     fake.workflow(age_s=300)
-    job = fake.job("align")
+    job = fake.job("train_aligner")
     fake.mark(job, age_s=100)
     fake.log(job, "", age_s=50)
     monkeypatch.setattr(evidence, "logs_of_processes", lambda folder: {f"results/fake/{job.log}"})

@@ -34,7 +34,7 @@ from eele.paths import StudyPaths
 FULL_DISK_BYTES = 32 * 1024
 #: Scripts whose imports take seconds.
 HEAVY = (
-    "align",
+    "train_aligner",
     "extract_features",
     "index_features",
     "pretrain",

@@ -284,10 +284,10 @@ CASES = {
     ),
     # alignment
     "too little speech": Case(
-        ("align",), ("too few", "'en'", "alignment.gmm.min_speech_s", "aligner: mfa")
+        ("train_aligner",), ("too few", "'en'", "alignment.gmm.min_speech_s", "aligner: mfa")
     ),
     "mfa not installed": Case(
-        ("align",),
+        ("train_aligner",),
         ("`mfa`", "not on PATH", "envs/mfa.yaml", "alignment.aligner: gmm"),
         setting(alignment={"aligner": "mfa"}),
     ),

@@ -10,7 +10,8 @@ STUDIES = [ROOT / "config" / "config.yaml", *sorted((ROOT / "config" / "studies"
 NEEDED_ONCE = {
     "assemble_manifest",
     "build_lexicon",
-    "align",
+    "train_aligner",
+    "index_alignment",
     "index_features",
     "pretrain",
     "train_judge",
@@ -32,6 +33,7 @@ def test_a_shipped_study_plans_every_stage_and_cell(snakemake, tmp_path, path):
     jobs = answer.jobs
     assert {rule for rule in NEEDED_ONCE if jobs[rule] != 1} == set()
     assert jobs["collect_corpus"] == jobs["clean_corpus"] == len(study.corpora)
+    assert jobs["align"] == study.alignment.shards
     assert jobs["extract_features"] == study.features.shards
     assert jobs["train_cell"] == sum(cell.trained for cell in cells)
     assert jobs["synthesise_cell"] == jobs["score_cell"] == len(cells)

@@ -63,9 +63,24 @@ def test_a_change_reruns_what_depends_on_it(finished, change, jobs):
 
 def test_a_changed_alignment_reruns_all_that_hears_it(finished):
     jobs = finished("--config", "alignment={gmm: {beam: 11}}").jobs
+    assert jobs["train_aligner"] == jobs["align"] == jobs["index_alignment"] == 1
     assert jobs["align"] == jobs["pretrain"] == jobs["train_judge"] == 1
     assert jobs["train_cell"] == 3
     assert not {"collect_corpus", "clean_corpus", "assemble_manifest", "build_lexicon"} & set(jobs)
+
+
+@pytest.mark.parametrize(
+    "change, jobs, kept",
+    [
+        ("shards: 3", {"align": 3, "index_alignment": 1}, ("train_aligner",)),
+        ("max_score_deviation: 5", {"index_alignment": 1}, ("train_aligner", "align")),
+    ],
+)
+def test_alignment_is_done_again_from_where_it_changed(finished, change, jobs, kept):
+    planned = finished("--config", f"alignment={{{change}}}").jobs
+    assert {rule: planned[rule] for rule in jobs} == jobs
+    assert not {*kept} & set(planned)
+    assert planned["extract_features"] == 2
 
 
 def test_one_cell_forced_reruns_that_cell(finished):

@@ -7,7 +7,7 @@ t * shift seconds; no correction is needed afterwards.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,21 +64,16 @@ def differences(frames: NDArray[np.float32]) -> NDArray[np.float32]:
     return (slope / (2 * sum(step * step for step in range(1, n + 1)))).astype(np.float32)
 
 
-def normalised(cepstra: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+def normalised(cepstra: Sequence[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
     """Frames of one speaker's utterances, (frames, DIMENSION) each: mean and variance over the
     speaker removed (voice and channel), first and second differences appended."""
+    if not cepstra:
+        return
     total = sum(len(c) for c in cepstra)
     mean = sum((c.sum(0, dtype=np.float64) for c in cepstra), np.zeros(CEPSTRA)) / total
     square = sum(((c - mean) ** 2).sum(0) for c in cepstra) / total
     scale = 1.0 / np.sqrt(np.maximum(square, 1e-6))
-    whole = []
     for c in cepstra:
         static = ((c - mean) * scale).astype(np.float32)
         first = differences(static)
-        whole.append(np.ascontiguousarray(np.hstack([static, first, differences(first)])))
-    return whole
-
-
-def frame_count(duration_s: float) -> int:
-    """Number of frames of a recording of this duration."""
-    return math.floor(duration_s / SHIFT_S + 0.5)
+        yield np.ascontiguousarray(np.hstack([static, first, differences(first)]))

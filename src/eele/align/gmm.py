@@ -3,99 +3,98 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from itertools import islice
+from pathlib import Path as FilePath
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eele.align import frontend
-from eele.align.hmm import STATES, MonophoneModel, Path, Segment
+from eele.align.hmm import STATES, MonophoneModel, Path, Segment, phones_of
 from eele.align.mixtures import Matrix
-from eele.align.outcome import NO_PATH, UNREADABLE, WRONG_TEXT, Item, Lexicons, Outcome, check_words
+from eele.align.outcome import NO_PATH, Item, Lexicon, Lexicons, Outcome, check_words
+from eele.align.speech import Speech, by_speaker, even_share, load, load_speaker
 from eele.align.textgrid import SILENCE, Interval, TextGrid
-from eele.align.verify import Evidence, deviations
-from eele.config.models import AlignmentConfig, GmmConfig
+from eele.align.verify import Evidence
+from eele.config.models import GmmConfig
 from eele.errors import DataError
 
 log = logging.getLogger(__name__)
 
 #: Beam of the first pass: equal alignments are poor, and narrow beams soon find better ones.
 _FIRST_BEAM = 6.0
-#: EM passes over all utterances after training on a share of them.
+#: EM passes over the wider share after training.
 _REFITS = 4
+#: Speech the trained model is fitted to at last, evenly drawn: it bounds time and memory of the one job
+#: that all others wait for.
+REFIT_S = 2 * 3600.0
+#: Utterances searched at a time: their graphs and frames are held together.
+_BLOCK = 200
 
 
-@dataclass
-class _Speech:
-    """An utterance with its frames (frames, DIMENSION)."""
+def train_gmm(
+    language: str, items: Sequence[Item], lexicons: Lexicons, config: GmmConfig, path: FilePath
+) -> list[str]:
+    """Train on `items`, all of one language, write the model to `path` and return warnings.
 
-    item: Item
-    duration_s: float
-    frames: Matrix
+    Writes nothing where none of them can be used: `align_gmm` says why for each. Raises DataError
+    where there is less speech than a flat start needs.
+    """
+    usable = [item for item in items if check_words(item, lexicons) is None]
+    ordered = [item for _, mine in by_speaker(usable) for item in mine]
+    most_s = config.max_training_minutes * 60
+    speech = load(even_share(ordered, max(REFIT_S, most_s)))
+    if not speech:
+        return []
+    warnings = _check_amount(language, speech, config)
+    chosen = even_share(speech, most_s)
+    model = train(chosen, _lexicon(language, usable, lexicons), config)
+    refit(model, speech, config)
+    model.save(path)
+    log.info(
+        "%s: trained on %d of %d utterances, fitted to %d, %d Gaussians",
+        language,
+        len(chosen),
+        len(items),
+        len(speech),
+        sum(len(mixture.weights) for mixture in model.mixtures),
+    )
+    return warnings
 
 
 def align_gmm(
-    items: Sequence[Item], lexicons: Lexicons, config: AlignmentConfig
-) -> tuple[list[Outcome], list[str]]:
-    """Outcomes in the order of `items`, and warnings for the summary.
+    language: str, items: Sequence[Item], lexicons: Lexicons, config: GmmConfig, path: FilePath
+) -> list[Outcome]:
+    """Outcomes with scores of `items`, all of one language, in their order, by the model at `path`.
 
-    Raises DataError where a language has less speech than a flat start needs.
+    The items of a speaker have to be together: frames are normalised over all of them.
     """
-    outcomes: dict[str, Outcome] = {}
-    warnings: list[str] = []
-    for language in sorted({item.language for item in items}):
-        speech: list[_Speech] = []
-        by_speaker: dict[str, list[Item]] = defaultdict(list)
-        for item in items:
-            if item.language == language:
-                failure = check_words(item, lexicons)
-                if failure:
-                    outcomes[item.utterance_id] = failure
-                else:
-                    by_speaker[item.speaker].append(item)
-        for speaker in sorted(by_speaker):
-            for part in _load_speaker(by_speaker[speaker]):
-                if isinstance(part, Outcome):
-                    outcomes[part.item.utterance_id] = part
-                else:
-                    speech.append(part)
-        if speech:
-            warnings += _check_amount(language, speech, config.gmm)
-            vocabulary = {word for part in speech for word in part.item.words}
-            lexicon = {word: lexicons[language][word] for word in sorted(vocabulary)}
-            for outcome in _align_language(language, speech, lexicon, config):
-                outcomes[outcome.item.utterance_id] = outcome
-    return [outcomes[item.utterance_id] for item in items], warnings
-
-
-def _load_speaker(items: Sequence[Item]) -> list[_Speech | Outcome]:
-    """The frames of one speaker's utterances, normalised together."""
-    import soundfile
-
-    found: list[_Speech | Outcome] = []
-    cepstra = []
+    outcomes = {}
     for item in items:
-        try:
-            samples, rate = soundfile.read(item.path, dtype="float32", always_2d=True)
-        except (OSError, soundfile.SoundFileError) as error:
-            found.append(Outcome(item, reason=UNREADABLE, detail=f"{item.path}: {error}"))
-            continue
-        frames = frontend.mfcc(samples.mean(1), rate)
-        if not len(frames):
-            found.append(Outcome(item, reason=UNREADABLE, detail=f"{item.path}: no samples"))
-            continue
-        cepstra.append(frames)
-        found.append(_Speech(item, len(samples) / rate, frames))
-    whole = iter(frontend.normalised(cepstra) if cepstra else [])
-    return [
-        replace(part, frames=next(whole)) if isinstance(part, _Speech) else part for part in found
-    ]
+        failure = check_words(item, lexicons)
+        if failure:
+            outcomes[item.utterance_id] = failure
+    usable = [item for item in items if item.utterance_id not in outcomes]
+    search: _Search | None = None
+    for _, mine in by_speaker(usable):
+        parts = load_speaker(mine)
+        while block := list(islice(parts, _BLOCK)):
+            found = [part for part in block if isinstance(part, Outcome)]
+            speech = [part for part in block if isinstance(part, Speech)]
+            if speech:
+                search = search or _Search(path, _lexicon(language, usable, lexicons), config)
+                found += search.align(speech)
+            outcomes.update((outcome.item.utterance_id, outcome) for outcome in found)
+    return [outcomes[item.utterance_id] for item in items]
 
 
-def _check_amount(language: str, speech: Sequence[_Speech], config: GmmConfig) -> list[str]:
+def _lexicon(language: str, items: Sequence[Item], lexicons: Lexicons) -> Lexicon:
+    """The pronunciations of the words of `items`."""
+    words = {word for item in items for word in item.words}
+    return {word: lexicons[language][word] for word in sorted(words)}
+
+
+def _check_amount(language: str, speech: Sequence[Speech], config: GmmConfig) -> list[str]:
     seconds = sum(part.duration_s for part in speech)
     remedy = "add recordings of this language, or use aligner: mfa with mode: pretrained, which needs none"
     if seconds < config.min_speech_s:
@@ -113,31 +112,14 @@ def _check_amount(language: str, speech: Sequence[_Speech], config: GmmConfig) -
     return []
 
 
-def training_share(speech: Sequence[_Speech], seconds: float) -> list[_Speech]:
-    """Utterances to train on: all, or about `seconds` spread evenly over the speakers' utterances."""
-    total = sum(part.duration_s for part in speech)
-    if total <= seconds:
-        return list(speech)
-    # Every utterance has a place on 0 .. total; those nearest to even marks are taken, speaker
-    # after speaker, so every speaker and every part of its list keeps its share.
-    chosen, mark, spent = [], 0.0, 0.0
-    for part in speech:
-        mark += part.duration_s * seconds / total
-        if spent + part.duration_s / 2 <= mark:
-            chosen.append(part)
-            spent += part.duration_s
-    return chosen
-
-
-def train(speech: Sequence[_Speech], lexicon: Any, config: GmmConfig) -> MonophoneModel:
+def train(speech: Sequence[Speech], lexicon: Lexicon, config: GmmConfig) -> MonophoneModel:
     """Flat start, then `config.iterations` EM passes; the search is renewed in the first ten passes
     and every second one after; components grow over the first three quarters of the passes."""
     texts = [part.item.words for part in speech]
     frames = [part.frames for part in speech]
     stacked = np.concatenate(frames)
-    model = MonophoneModel(
-        lexicon, stacked.mean(0, dtype=np.float64), stacked.var(0, dtype=np.float64)
-    )
+    mean, variance = stacked.mean(0, dtype=np.float64), stacked.var(0, dtype=np.float64)
+    model = MonophoneModel(phones_of(lexicon), lexicon, mean, variance)
     del stacked
     model.compile_graphs(texts)
     paths: list[Path | None] = [
@@ -158,8 +140,8 @@ def train(speech: Sequence[_Speech], lexicon: Any, config: GmmConfig) -> Monopho
     return model
 
 
-def refit(model: MonophoneModel, speech: Sequence[_Speech], config: GmmConfig) -> list[Path | None]:
-    """Paths of all utterances by a model fitted to all of them.
+def refit(model: MonophoneModel, speech: Sequence[Speech], config: GmmConfig) -> None:
+    """Fit the trained model to a wider share of the speech.
 
     Without this the utterances trained on would fit better than the others, and the score would tell
     them apart instead of right from wrong text.
@@ -170,8 +152,6 @@ def refit(model: MonophoneModel, speech: Sequence[_Speech], config: GmmConfig) -
     paths = model.best_paths(texts, frames, config.beam, config.retry_beam)
     for _ in range(_REFITS):
         _update(model, frames, paths)
-    model.compile_graphs(texts)
-    return model.best_paths(texts, frames, config.beam, config.retry_beam)
 
 
 def _update(model: MonophoneModel, frames: Sequence[Matrix], paths: Sequence[Path | None]) -> None:
@@ -184,54 +164,36 @@ def _update(model: MonophoneModel, frames: Sequence[Matrix], paths: Sequence[Pat
     model.update([f for f, _ in found], [path for _, path in found])
 
 
-def _align_language(
-    language: str, speech: Sequence[_Speech], lexicon: Any, config: AlignmentConfig
-) -> list[Outcome]:
-    chosen = training_share(speech, config.gmm.max_training_minutes * 60)
-    model = train(chosen, lexicon, config.gmm)
-    paths = refit(model, speech, config.gmm)
-    evidence = Evidence(model.mixtures)
-    outcomes = []
-    for part, path in zip(speech, paths, strict=True):
-        if path is None:
-            outcomes.append(_no_path(part, lexicon))
-            continue
-        segments = model.segments(path)
-        speech_frames = np.zeros(len(path), dtype=bool)
+class _Search:
+    """A trained model at work on its language."""
+
+    def __init__(self, path: FilePath, lexicon: Lexicon, config: GmmConfig) -> None:
+        self._model = MonophoneModel.load(path, lexicon)
+        self._evidence = Evidence(self._model.mixtures)
+        self._lexicon = lexicon
+        self._config = config
+
+    def align(self, speech: Sequence[Speech]) -> list[Outcome]:
+        """Phone times and score of each utterance, or why there are none."""
+        texts = [part.item.words for part in speech]
+        frames = [part.frames for part in speech]
+        self._model.compile_graphs(texts)
+        paths = self._model.best_paths(texts, frames, self._config.beam, self._config.retry_beam)
+        return [
+            _no_path(part, self._lexicon) if path is None else self._outcome(part, path)
+            for part, path in zip(speech, paths, strict=True)
+        ]
+
+    def _outcome(self, part: Speech, path: Path) -> Outcome:
+        segments = self._model.segments(path)
+        spoken = np.zeros(len(path), dtype=bool)
         for segment in segments:
-            speech_frames[segment.first : segment.end] = segment.phone != SILENCE
-        score = evidence.ratio(part.frames, model.states(path), speech_frames)
-        outcomes.append(Outcome(part.item, _grid(part, segments, lexicon), score))
-    log.info(
-        "%s: %d utterances, trained on %d, %d Gaussians, %d without path",
-        language,
-        len(speech),
-        len(chosen),
-        sum(len(mixture.weights) for mixture in model.mixtures),
-        sum(path is None for path in paths),
-    )
-    return set_aside(outcomes, config.max_score_deviation)
+            spoken[segment.first : segment.end] = segment.phone != SILENCE
+        score = self._evidence.ratio(part.frames, self._model.states(path), spoken)
+        return Outcome(part.item, _grid(part, segments, self._lexicon), score)
 
 
-def set_aside(outcomes: Sequence[Outcome], max_deviation: float) -> list[Outcome]:
-    """`outcomes` with those of too low a score failed as wrong text."""
-    scores: NDArray[np.float64] = np.array(
-        [np.nan if outcome.score is None else outcome.score for outcome in outcomes], dtype=float
-    )
-    distance = deviations(scores, [outcome.item.speaker for outcome in outcomes])
-    return [
-        outcome.failed(
-            WRONG_TEXT,
-            f"the score lies {-far:.1f} robust standard deviations below the speaker's median "
-            f"(allowed: {max_deviation:g})",
-        )
-        if outcome.aligned and far < -max_deviation
-        else outcome
-        for outcome, far in zip(outcomes, distance.tolist(), strict=True)
-    ]
-
-
-def _no_path(part: _Speech, lexicon: Any) -> Outcome:
+def _no_path(part: Speech, lexicon: Lexicon) -> Outcome:
     shortest = sum(STATES * min(len(way) for way in lexicon[word]) for word in part.item.words)
     if shortest > len(part.frames):
         least = shortest * frontend.SHIFT_S
@@ -241,7 +203,7 @@ def _no_path(part: _Speech, lexicon: Any) -> Outcome:
     return Outcome(part.item, reason=NO_PATH, detail=detail)
 
 
-def _grid(part: _Speech, segments: Sequence[Segment], lexicon: Any) -> TextGrid:
+def _grid(part: Speech, segments: Sequence[Segment], lexicon: Lexicon) -> TextGrid:
     """Segments of frames as a TextGrid; the last one ends with the recording."""
     last = len(segments) - 1
 
@@ -262,7 +224,9 @@ def _grid(part: _Speech, segments: Sequence[Segment], lexicon: Any) -> TextGrid:
     return TextGrid.of(part.duration_s, words, phones)
 
 
-def spans(phones: Sequence[str], words: Sequence[str], lexicon: Any) -> list[tuple[str, int, int]]:
+def spans(
+    phones: Sequence[str], words: Sequence[str], lexicon: Lexicon
+) -> list[tuple[str, int, int]]:
     """Where each word lies in `phones`: (word, first, end), silence between words skipped.
 
     Finds a division of the phones into one pronunciation per word; one exists for every path of the graph.

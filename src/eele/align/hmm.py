@@ -7,7 +7,9 @@ of the E step are matrix products here, because the library takes one frame per 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+import pathlib
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +17,10 @@ from numpy.typing import NDArray
 
 from eele.align.frontend import DIMENSION
 from eele.align.mixtures import VARIANCE_FLOOR, Matrix, Mixture, em_step, shares
+from eele.align.outcome import Lexicon
 from eele.align.textgrid import SILENCE
+from eele.errors import DataError
+from eele.io import atomic_path
 
 #: Weight of acoustic against transition scores in the search, as in Kaldi's monophone recipe.
 ACOUSTIC_SCALE = 0.1
@@ -26,8 +31,11 @@ STATES = 3
 
 #: Transition id of every frame, shape (frames,).
 Path = NDArray[np.int32]
-#: Word -> pronunciations.
-Lexicon = Mapping[str, Sequence[tuple[str, ...]]]
+
+
+def phones_of(lexicon: Lexicon) -> list[str]:
+    """Silence and the phones of `lexicon`, sorted: the phones of a model."""
+    return [SILENCE, *sorted({phone for ways in lexicon.values() for way in ways for phone in way})]
 
 
 class Segment(NamedTuple):
@@ -41,16 +49,19 @@ class Segment(NamedTuple):
 class MonophoneModel:
     """Acoustic model, transitions and lexicon of one language.
 
-    `lexicon`: word -> pronunciations. All randomness is seeded: equal input gives equal models.
+    All randomness is seeded: equal input gives equal models.
     """
 
-    def __init__(self, lexicon: Lexicon, mean: NDArray[Any], variance: NDArray[Any]) -> None:
+    def __init__(
+        self, phones: Sequence[str], lexicon: Lexicon, mean: NDArray[Any], variance: NDArray[Any]
+    ) -> None:
+        """A flat start: every state of `phones` (silence first) is the Gaussian `mean`, `variance` (dim,).
+
+        `lexicon`: word -> pronunciations in these phones.
+        """
         import kaldi_hmm_gmm as khg
 
-        self.phones = [
-            SILENCE,
-            *sorted({phone for ways in lexicon.values() for way in ways for phone in way}),
-        ]
+        self.phones = list(phones)
         self._phone_ids = {phone: index + 1 for index, phone in enumerate(self.phones)}
         self._word_ids = {word: index + 1 for index, word in enumerate(sorted(lexicon))}
         topology = khg.HmmTopology()
@@ -72,6 +83,70 @@ class MonophoneModel:
         ]
         self._lexicon_fst = self._build_lexicon_fst(lexicon)
         self._graphs: dict[tuple[str, ...], Any] = {}
+
+    # -- files ----------------------------------------------------------------------------------
+
+    def save(self, path: pathlib.Path) -> None:
+        """Write phones, mixtures and transition probabilities, exactly; the lexicon is left out."""
+        from safetensors.numpy import save_file
+
+        arrays = {
+            "weights": np.concatenate([mixture.weights for mixture in self.mixtures]),
+            "means": np.concatenate([mixture.means for mixture in self.mixtures]),
+            "variances": np.concatenate([mixture.variances for mixture in self.mixtures]),
+            "components": np.array([len(mixture.weights) for mixture in self.mixtures]),
+            "log_probs": np.array(self.transitions.log_probs),
+            "non_self_loop_log_probs": np.array(self.transitions.non_self_loop_log_probs),
+        }
+        with atomic_path(path) as temporary:
+            save_file(arrays, temporary, {"phones": json.dumps(self.phones)})
+
+    @classmethod
+    def load(cls, path: pathlib.Path, lexicon: Lexicon) -> MonophoneModel:
+        """A saved model with a lexicon in its phones, to search with.
+
+        Raises DataError where the file is missing or damaged or lacks phones of the lexicon.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, "numpy") as file:
+                phones = json.loads(file.metadata()["phones"])
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            ends = np.cumsum(arrays["components"])[:-1]
+            mixtures = [
+                Mixture(*parts)
+                for parts in zip(
+                    *(np.split(arrays[name], ends) for name in ("weights", "means", "variances")),
+                    strict=True,
+                )
+            ]
+            loops = [arrays[name].tolist() for name in ("log_probs", "non_self_loop_log_probs")]
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{path}: no usable model of the aligner ({error!r}); run the stage train_aligner again"
+            ) from error
+        missing = {*phones_of(lexicon)} - {*phones}
+        if missing:
+            raise DataError(
+                f"{path}: does not know the phones {', '.join(sorted(missing))} of the lexicon; run "
+                "the stage train_aligner again"
+            )
+        model = cls(phones, lexicon, np.zeros(DIMENSION), np.ones(DIMENSION))
+        model.mixtures = mixtures
+        model._set_transitions(*loops)
+        return model
+
+    def _set_transitions(
+        self, log_probs: list[float], non_self_loop_log_probs: list[float]
+    ) -> None:
+        import kaldi_hmm_gmm as khg
+
+        # The library has no setter: its pickle protocol takes the probabilities as items 6 and 7.
+        state = list(self.transitions.__getstate__())
+        state[6:8] = log_probs, non_self_loop_log_probs
+        self.transitions = khg.TransitionModel.__new__(khg.TransitionModel)
+        self.transitions.__setstate__(tuple(state))
 
     # -- graphs ---------------------------------------------------------------------------------
 

@@ -1,8 +1,9 @@
 """Montreal Forced Aligner 3.x, run as the program `mfa` of its own conda environment (envs/mfa.yaml).
 
-Every run gets a private folder: corpus, dictionary, output, and MFA's root (`MFA_ROOT_DIR`), which MFA
-otherwise shares and rewrites without a lock. MFA leaves out utterances it cannot align and still exits
-with 0: the list of TextGrids is held against the list of utterances.
+Every run gets a private folder in the system's temporary folder: corpus, dictionary, output, and MFA's root
+(`MFA_ROOT_DIR`: configuration, unpacked models, database), which MFA otherwise shares and rewrites
+without a lock. MFA leaves out utterances it cannot align and still exits with 0: the list of TextGrids is
+held against the list of utterances.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ from eele.align.outcome import (
     NO_TEXTGRID,
     UNREADABLE,
     Item,
+    Lexicon,
     Lexicons,
     Outcome,
     check_words,
 )
 from eele.align.textgrid import TextGrid, read_textgrid
-from eele.config.models import AlignmentConfig, MfaConfig
+from eele.config.models import MfaConfig
 from eele.errors import DataError, MissingToolError
+from eele.io import atomic_path
 
 log = logging.getLogger(__name__)
 
@@ -43,76 +46,119 @@ _HOW_TO_GET = (
 )
 
 
-def align_mfa(
-    items: Sequence[Item], lexicons: Lexicons, config: AlignmentConfig, jobs: int = 1
-) -> list[Outcome]:
-    """Outcomes in the order of `items`; languages are trained and aligned one after another.
+def train_mfa(
+    items: Mapping[str, Sequence[Item]],
+    lexicons: Lexicons,
+    config: MfaConfig,
+    folder: Path,
+    jobs: int = 1,
+) -> dict[str, str]:
+    """Language -> its acoustic model: `<language>.zip`, trained into `folder`, or a pretrained one's path.
 
-    Work files go to the system's temporary folder (set TMPDIR to choose it: local disk, as large as
-    the corpus). Raises MissingToolError without `mfa` or its model, DataError where MFA fails.
+    `items` by language. Raises MissingToolError without `mfa` or the pretrained model, DataError where MFA
+    fails and where the pretrained model does not fit.
     """
-    from eele.align.rescore import scored
-
     _check_installed()
-    languages = sorted({item.language for item in items})
-    if config.mfa.mode == "pretrained" and len(languages) > 1:
+    if config.mode == "pretrained":
+        return _pretrained(list(items), lexicons, config)
+    models = {}
+    for language, mine in items.items():
+        models[language] = f"{language}.zip"
+        with _run(language, config, jobs) as run:
+            run.train(mine, lexicons, folder / models[language])
+    return models
+
+
+def align_mfa(
+    language: str,
+    items: Sequence[Item],
+    lexicons: Lexicons,
+    config: MfaConfig,
+    model: Path,
+    jobs: int = 1,
+) -> list[Outcome]:
+    """Outcomes of `items`, all of one language and of each speaker all, in their order, without scores.
+
+    Raises MissingToolError without `mfa` or `model`, DataError where MFA fails.
+    """
+    _check_installed()
+    with _run(language, config, jobs) as run:
+        return run.align(items, lexicons, model)
+
+
+def _pretrained(languages: Sequence[str], lexicons: Lexicons, config: MfaConfig) -> dict[str, str]:
+    if len(languages) > 1:
         raise DataError(
             f"alignment.mfa.mode: pretrained has one acoustic model, the study has the languages "
             f"{', '.join(languages)}; use mode: train, or a study per language"
         )
-    outcomes: dict[str, Outcome] = {}
-    for language in languages:
-        mine = [item for item in items if item.language == language]
-        with tempfile.TemporaryDirectory(prefix="eele-mfa-") as folder:
-            run = MfaRun(Path(folder).resolve(), language, config.mfa, jobs)
-            for outcome in run.align(mine, lexicons):
-                outcomes[outcome.item.utterance_id] = outcome
-    return scored([outcomes[item.utterance_id] for item in items], config.max_score_deviation)
+    model = resolve_model("acoustic", config.acoustic_model or "", ".zip")
+    if config.dictionary:
+        resolve_model("dictionary", config.dictionary, ".dict")
+    else:
+        check_phones(model, lexicons[languages[0]])
+    return {languages[0]: str(model)}
+
+
+@contextmanager
+def _run(language: str, config: MfaConfig, jobs: int) -> Iterator[MfaRun]:
+    # TMPDIR chooses the place: local disk of the node, as large as the recordings.
+    with tempfile.TemporaryDirectory(prefix="eele-mfa-") as folder:
+        yield MfaRun(Path(folder).resolve(), language, config, jobs)
 
 
 class MfaRun:
-    """One language's run below `folder` (absolute)."""
+    """One run of one language below `folder` (absolute, its name nobody else's)."""
 
     def __init__(self, folder: Path, language: str, config: MfaConfig, jobs: int) -> None:
         self.config = config
         self.jobs = jobs
-        # MFA names its database after the corpus folder, and refuses a corpus whose path begins
-        # with the path of its root.
-        self.corpus = folder / f"corpus_{language}"
+        self.language = language
+        # MFA names its database after the corpus folder, wherever that lies, and refuses a corpus
+        # whose path begins with the path of its root.
+        self.corpus = folder / f"corpus_{language}_{folder.name}"
         self.root = folder / "mfa_root"
         self.dictionary = folder / "lexicon.dict"
-        self.model = folder / "model.zip"
+        self.model = folder / f"{language}.zip"
         self.output = folder / "aligned"
         self.log = folder / "mfa.log"
 
-    def align(self, items: Sequence[Item], lexicons: Lexicons) -> list[Outcome]:
-        """Write the corpus, run MFA, read its TextGrids."""
+    def train(self, items: Sequence[Item], lexicons: Lexicons, target: Path) -> None:
+        """Write the corpus, train on it and put the model at `target`; nothing where no item is usable."""
+        if len(write_corpus(self.corpus, items, lexicons)) == len(items):
+            return
+        self._call(self.train_command(self._dictionary(lexicons)))
+        if not self.model.is_file():
+            raise DataError(
+                f"alignment: `mfa train` ended well and left no model of language '{self.language}'; "
+                "its output is in the log"
+            )
+        with atomic_path(target) as temporary:
+            shutil.copyfile(self.model, temporary)
+
+    def align(self, items: Sequence[Item], lexicons: Lexicons, model: Path) -> list[Outcome]:
+        """Write the corpus, align it by `model` and read the TextGrids."""
         outcomes = write_corpus(self.corpus, items, lexicons)
         usable = [item for item in items if item.utterance_id not in outcomes]
         if usable:
-            self.root.mkdir(parents=True, exist_ok=True)
-            for command in self.commands(usable, lexicons):
-                self._call(command)
+            if not model.is_file():
+                raise MissingToolError(
+                    f"alignment.mfa: the acoustic model {model} is no file; run the stage train_aligner again"
+                )
+            self._call(self.align_command(self._dictionary(lexicons), model))
             for outcome in read_output(self.output, usable):
                 outcomes[outcome.item.utterance_id] = outcome
         return [outcomes[item.utterance_id] for item in items]
 
-    def commands(self, items: Sequence[Item], lexicons: Lexicons) -> list[list[str]]:
-        """The command lines: `train` unless a model is given, then `align` (which also analyses)."""
-        dictionary = self.dictionary
+    def _dictionary(self, lexicons: Lexicons) -> Path:
+        """The dictionary asked for, or one of all the language's words, the same for every shard."""
         if self.config.dictionary:
-            dictionary = resolve_model("dictionary", self.config.dictionary, ".dict")
-        else:
-            write_dictionary(self.dictionary, items, lexicons)
-        if self.config.mode == "pretrained":
-            model = resolve_model("acoustic", self.config.acoustic_model or "", ".zip")
-            if not self.config.dictionary:
-                check_phones(model, items, lexicons)
-            return [self.align_command(dictionary, model)]
-        return [self.train_command(dictionary), self.align_command(dictionary, self.model)]
+            return resolve_model("dictionary", self.config.dictionary, ".dict")
+        write_dictionary(self.dictionary, lexicons[self.language])
+        return self.dictionary
 
     def train_command(self, dictionary: Path) -> list[str]:
-        """`mfa train`: an acoustic model of this corpus."""
+        """`mfa train`: an acoustic model of this corpus; no output folder, so no alignment."""
         return ["mfa", "train", str(self.corpus), str(dictionary), str(self.model), *self._common()]
 
     def align_command(self, dictionary: Path, model: Path) -> list[str]:
@@ -133,6 +179,7 @@ class MfaRun:
         ]
 
     def _call(self, command: Sequence[str]) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
         log.info("running %s", " ".join(command))
         environment = {
             name: value
@@ -215,21 +262,16 @@ def write_corpus(folder: Path, items: Sequence[Item], lexicons: Lexicons) -> dic
     return failed
 
 
-def write_dictionary(path: Path, items: Sequence[Item], lexicons: Lexicons) -> None:
-    """The pronunciations of the words of `items`: `word<TAB>ph on es`, sorted."""
-    lines = {
-        f"{word}\t{' '.join(way)}\n"
-        for item in items
-        for word in item.words
-        for way in lexicons[item.language][word]
-    }
+def write_dictionary(path: Path, lexicon: Lexicon) -> None:
+    """One pronunciation a line: `word<TAB>ph on es`, sorted."""
+    lines = {f"{word}\t{' '.join(way)}\n" for word, ways in lexicon.items() for way in ways}
     path.write_text("".join(sorted(lines)), encoding="utf-8")
 
 
 def resolve_model(kind: str, name: str, suffix: str) -> Path:
     """Absolute path of a model given as a path or as the name of one MFA has downloaded.
 
-    Names are looked up here because the run's private root holds no models.
+    Names are looked up here because a run's private root holds no models.
     """
     given = Path(name).expanduser()
     if given.suffix or given.is_absolute():
@@ -250,7 +292,7 @@ def resolve_model(kind: str, name: str, suffix: str) -> Path:
     )
 
 
-def check_phones(model: Path, items: Sequence[Item], lexicons: Lexicons) -> None:
+def check_phones(model: Path, lexicon: Lexicon) -> None:
     """Refuse a lexicon in other phones than the model's, before MFA runs; models name theirs in meta.json."""
     try:
         with zipfile.ZipFile(model) as archive:
@@ -260,13 +302,7 @@ def check_phones(model: Path, items: Sequence[Item], lexicons: Lexicons) -> None
         raise DataError(
             f"{model}: no usable acoustic model ({error!r}); download it again"
         ) from error
-    used = {
-        phone
-        for item in items
-        for word in item.words
-        for way in lexicons[item.language].get(word, ())
-        for phone in way
-    }
+    used = {phone for ways in lexicon.values() for way in ways for phone in way}
     foreign = sorted(used - known - {"spn"})
     if known and foreign:
         raise DataError(

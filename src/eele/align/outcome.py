@@ -8,8 +8,10 @@ from pathlib import Path
 
 from eele.align.textgrid import TextGrid
 
-#: Language -> word -> pronunciations (tuples of phones).
-Lexicons = Mapping[str, Mapping[str, Sequence[tuple[str, ...]]]]
+#: Word -> pronunciations (tuples of phones).
+Lexicon = Mapping[str, Sequence[tuple[str, ...]]]
+#: Language -> its lexicon.
+Lexicons = Mapping[str, Lexicon]
 
 #: Why an utterance has no phone times; alignment.csv writes `<reason>: <detail>`.
 NO_WORDS = "no words"
@@ -22,13 +24,14 @@ UNREADABLE = "unreadable"
 
 @dataclass(frozen=True)
 class Item:
-    """One utterance to align; `words` as `eele.text.normalise.words` gives them."""
+    """One utterance to align; `words` as `eele.text.normalise.words` gives them, `duration_s` as listed."""
 
     utterance_id: str
     speaker: str
     language: str
     path: Path
     words: tuple[str, ...]
+    duration_s: float
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,72 +11,56 @@ from numpy.typing import NDArray
 from eele.align import frontend
 from eele.align.hmm import STATES
 from eele.align.mixtures import VARIANCE_FLOOR, Matrix, Mixture, em_step, shares
-from eele.align.outcome import Outcome
-from eele.align.textgrid import SILENCE, to_frames
+from eele.align.outcome import Item, Outcome
+from eele.align.speech import Speech, by_speaker, even_share, load_speaker
+from eele.align.textgrid import SILENCE, TextGrid, to_frames
 from eele.align.verify import Evidence
 
 #: Mixture components in all and EM passes; only the ranking of utterances depends on them.
 _COMPONENTS, _PASSES = 600, 6
+#: Speech the mixtures are fitted to, evenly drawn: it bounds memory.
+_FIT_S = 2 * 3600.0
 
 
-def scored(outcomes: Sequence[Outcome], max_deviation: float) -> list[Outcome]:
-    """`outcomes` with scores (see `eele.align.verify`), the misfits failed as wrong text."""
-    from eele.align.gmm import set_aside
+def scored(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """`outcomes`, all of one language, with scores (see `eele.align.verify`), in their order."""
+    items = {o.item.utterance_id: o.item for o in outcomes if o.aligned}
+    speakers = by_speaker(list(items.values()))
+    ordered = [item for _, mine in speakers for item in mine]
+    grids = {o.item.utterance_id: o.grid for o in outcomes if o.grid is not None}
+    # Numbers in order of appearance: silence is 0.
+    phones = {SILENCE: 0}
+    for item in ordered:
+        for interval in grids[item.utterance_id].phones:
+            phones.setdefault(interval.label or SILENCE, len(phones))
 
-    scores: dict[str, float] = {}
-    for language in sorted({outcome.item.language for outcome in outcomes}):
-        mine = [o for o in outcomes if o.aligned and o.item.language == language]
-        scores.update(_score_language(mine))
-    return set_aside(
-        [
-            Outcome(o.item, o.grid, scores.get(o.item.utterance_id), o.reason, o.detail)
-            for o in outcomes
-        ],
-        max_deviation,
-    )
+    def framed(mine: Sequence[Item]) -> Iterator[tuple[Item, Matrix, NDArray[np.int64]]]:
+        for part in load_speaker(mine):
+            if isinstance(part, Speech):
+                yield part.item, part.frames, _states(part, grids[part.item.utterance_id], phones)
 
-
-def _score_language(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    by_speaker: dict[str, list[Outcome]] = defaultdict(list)
-    for outcome in outcomes:
-        by_speaker[outcome.item.speaker].append(outcome)
-    phones: dict[str, int] = {SILENCE: 0}
-    frames: list[Matrix] = []
-    states: list[NDArray[np.int64]] = []
-    names: list[str] = []
-    for speaker in sorted(by_speaker):
-        for outcome, matrix in zip(by_speaker[speaker], _frames(by_speaker[speaker]), strict=True):
-            assert outcome.grid is not None
-            symbols, durations = to_frames(outcome.grid.phones, len(matrix), frontend.SHIFT_S)
-            numbers = [phones.setdefault(symbol, len(phones)) for symbol in symbols]
-            states.append(_states(numbers, durations))
-            frames.append(matrix)
-            names.append(outcome.item.utterance_id)
-    if not frames:
-        return {}
-    evidence = Evidence(_fit(frames, states, len(phones) * STATES))
-    return {
-        name: evidence.ratio(matrix, state, state >= STATES)
-        for name, matrix, state in zip(names, frames, states, strict=True)
-        if (state >= STATES).any()
+    chosen = by_speaker(even_share(ordered, _FIT_S))
+    material = [part[1:] for _, mine in chosen for part in framed(mine)]
+    if not material:
+        return list(outcomes)
+    frames_of, states_of = zip(*material, strict=True)
+    evidence = Evidence(_fit(frames_of, states_of, len(phones) * STATES))
+    del material, frames_of, states_of
+    scores = {
+        item.utterance_id: evidence.ratio(frames, states, states >= STATES)
+        for _, mine in speakers
+        for item, frames, states in framed(mine)
+        if (states >= STATES).any()
     }
+    return [replace(o, score=scores.get(o.item.utterance_id)) for o in outcomes]
 
 
-def _frames(outcomes: Sequence[Outcome]) -> list[Matrix]:
-    import soundfile
-
-    cepstra = []
-    for outcome in outcomes:
-        samples, rate = soundfile.read(outcome.item.path, dtype="float32", always_2d=True)
-        cepstra.append(frontend.mfcc(samples.mean(1), rate))
-    return frontend.normalised(cepstra)
-
-
-def _states(phones: Sequence[int], durations: NDArray[np.int32]) -> NDArray[np.int64]:
+def _states(part: Speech, grid: TextGrid, phones: Mapping[str, int]) -> NDArray[np.int64]:
     """State of each frame: a phone's frames divided evenly over its STATES states."""
+    symbols, durations = to_frames(grid.phones, len(part.frames), frontend.SHIFT_S)
     parts = [
-        phone * STATES + np.arange(count) * STATES // count
-        for phone, count in zip(phones, durations.tolist(), strict=True)
+        phones[symbol] * STATES + np.arange(count) * STATES // count
+        for symbol, count in zip(symbols, durations.tolist(), strict=True)
         if count
     ]
     return np.concatenate(parts).astype(np.int64)

@@ -1,19 +1,18 @@
-"""The stage `align`: manifest and lexicon in, TextGrids and the list of what failed out."""
+"""The stages `train_aligner` and `align`: acoustic models, then the phone times of one shard."""
 
 from __future__ import annotations
 
-import csv
 import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from eele import io
-from eele.align.accuracy import read_truth, summarise
-from eele.align.outcome import Item, Lexicons, Outcome
-from eele.align.textgrid import SILENCE, write_textgrid
+from eele.align.inputs import by_language, read_items, read_lexicons, shard_of
+from eele.align.models import Models, models_file, read_models, write_models
+from eele.align.outcome import Outcome
+from eele.align.results import shard_folder, write_shard
+from eele.align.textgrid import SILENCE
 from eele.config.models import StudyConfig
 from eele.errors import DataError
 from eele.paths import StudyPaths
@@ -21,99 +20,71 @@ from eele.paths import StudyPaths
 log = logging.getLogger(__name__)
 
 
-def align(study: StudyConfig, paths: StudyPaths, jobs: int = 1) -> None:
-    """Write alignment/textgrids/, alignment.csv and summary.json for every utterance of the manifest.
+def train_aligner(study: StudyConfig, paths: StudyPaths, jobs: int = 1) -> None:
+    """Write alignment/models/: an acoustic model per language of the manifest, and models.json.
 
-    `jobs`: processes of MFA; the embedded aligner uses one core. Raises DataError where manifest or
-    lexicon are missing, where more than alignment.max_failed_share of the utterances fail, and where phones
-    outside the inventory come back; MissingToolError where the aligner is not installed.
+    `jobs`: processes of MFA; the embedded aligner uses one core. A pretrained model is checked against
+    the lexicon and named, not copied. Raises DataError where manifest or lexicon are missing, where
+    there is too little speech or MFA fails; MissingToolError where the aligner is not installed.
     """
-    items, durations = read_items(paths)
-    lexicons, inventory = read_lexicons(study, paths)
+    items = read_items(paths)
+    lexicons, _ = read_lexicons(study, paths)
+    folder = models_file(paths).parent
     started = time.perf_counter()
     warnings: list[str] = []
     if study.alignment.aligner == "mfa":
-        from eele.align.mfa import align_mfa
+        from eele.align.mfa import train_mfa
 
-        outcomes = align_mfa(items, lexicons, study.alignment, jobs=jobs)
+        models = train_mfa(by_language(items), lexicons, study.alignment.mfa, folder, jobs)
     else:
-        from eele.align.gmm import align_gmm
+        from eele.align.gmm import train_gmm
 
-        outcomes, warnings = align_gmm(items, lexicons, study.alignment)
-    seconds = time.perf_counter() - started
-    _check_phones(outcomes, inventory, paths)
-    _check_share(outcomes, study.alignment.max_failed_share)
-    summary = {
-        "aligner": study.alignment.aligner,
-        "n_aligned": sum(outcome.aligned for outcome in outcomes),
-        "n_failed": sum(not outcome.aligned for outcome in outcomes),
-        "by_reason": dict(Counter(o.reason for o in outcomes if not o.aligned)),
-        "seconds": round(seconds, 2),
-        "x_real_time": round(sum(durations) / max(seconds, 1e-9), 1),
-        "truth": _truth(study, paths, outcomes),
-        "warnings": warnings,
-    }
-    write_outcomes(paths.alignment, outcomes)
-    io.write_json(paths.alignment / "summary.json", summary)
-    log.info("aligned %d of %d utterances", summary["n_aligned"], len(outcomes))
+        models = {}
+        for language, mine in by_language(items).items():
+            models[language] = f"{language}.safetensors"
+            path = folder / models[language]
+            warnings += train_gmm(language, mine, lexicons, study.alignment.gmm, path)
+    seconds = round(time.perf_counter() - started, 2)
+    write_models(paths, Models(study.alignment.aligner, models, seconds, warnings))
 
 
-def read_items(paths: StudyPaths) -> tuple[list[Item], list[float]]:
-    """Utterances of the manifest in its order, and their durations in seconds."""
-    from eele.text.normalise import words
+def align_shard(study: StudyConfig, paths: StudyPaths, shard: int, jobs: int = 1) -> None:
+    """Write alignment/shard~<shard>/: the phone times of its speakers' utterances.
 
-    items, durations = [], []
-    try:
-        with open(paths.manifest, newline="", encoding="utf-8") as handle:
-            for row in csv.DictReader(handle):
-                items.append(
-                    Item(
-                        row["utterance_id"],
-                        row["speaker"],
-                        row["language"],
-                        paths.root / row["path"],
-                        tuple(words(row["text"])),
-                    )
-                )
-                durations.append(float(row["duration_s"]))
-    except (FileNotFoundError, KeyError, ValueError) as error:
+    `summary.json` in it holds the seconds of audio and of work. `jobs`: processes of MFA. Raises
+    DataError for a shard outside the study, without models, and where phones outside the inventory come
+    back; MissingToolError where the aligner is not installed.
+    """
+    if not 0 <= shard < study.alignment.shards:
         raise DataError(
-            f"{paths.manifest} is missing or damaged ({error!r}); run the stage assemble_manifest again"
-        ) from error
-    if not items:
-        raise DataError(f"{paths.manifest} holds no utterance; see {paths.rejected}")
-    return items, durations
+            f"shard {shard} does not exist; alignment.shards is {study.alignment.shards}, so shards "
+            f"are 0..{study.alignment.shards - 1}"
+        )
+    items = shard_of(read_items(paths), study.alignment.shards, shard)
+    lexicons, inventory = read_lexicons(study, paths)
+    models = read_models(paths)
+    started = time.perf_counter()
+    outcomes: list[Outcome] = []
+    for language, mine in by_language(items).items():
+        model = models.path(language, paths)
+        if study.alignment.aligner == "mfa":
+            from eele.align.mfa import align_mfa
 
+            outcomes += align_mfa(language, mine, lexicons, study.alignment.mfa, model, jobs)
+        else:
+            from eele.align.gmm import align_gmm
 
-def read_lexicons(study: StudyConfig, paths: StudyPaths) -> tuple[Lexicons, list[str]]:
-    """Pronunciations per language and word, and the phone inventory."""
-    from eele.text.lexicon import Lexicon
-
-    loaded = Lexicon.load(paths, study)
-    lexicons: dict[str, dict[str, list[tuple[str, ...]]]] = {}
-    for (language, word), ways in loaded.ways.items():
-        lexicons.setdefault(language, {})[word] = [way for way in ways if way]
-    return lexicons, list(loaded.phones)
-
-
-def write_outcomes(folder: Path, outcomes: Sequence[Outcome]) -> None:
-    """textgrids/<speaker>/<utterance_id>.TextGrid, whole or absent, then alignment.csv."""
-    with io.atomic_folder(folder / "textgrids") as grids:
-        for outcome in outcomes:
-            if outcome.grid is not None:
-                item = outcome.item
-                write_textgrid(grids / item.speaker / f"{item.utterance_id}.TextGrid", outcome.grid)
-    with (
-        io.atomic_path(folder / "alignment.csv") as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as handle,
-    ):
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(["utterance_id", "status", "score", "reason"])
-        for outcome in outcomes:
-            score = "" if outcome.score is None else f"{outcome.score:.4f}"
-            reason = f"{outcome.reason}: {outcome.detail}" if outcome.reason else ""
-            status = "aligned" if outcome.aligned else "failed"
-            writer.writerow([outcome.item.utterance_id, status, score, reason])
+            outcomes += align_gmm(language, mine, lexicons, study.alignment.gmm, model)
+    _check_phones(outcomes, inventory, paths)
+    folder = shard_folder(paths, shard)
+    audio_s = sum(item.duration_s for item in items)
+    work_s = time.perf_counter() - started
+    io.write_json(
+        folder / "summary.json",
+        {"audio_seconds": round(audio_s, 2), "work_seconds": round(work_s, 2)},
+    )
+    write_shard(folder, outcomes)
+    log.info("%d of %d utterances have phone times", sum(o.aligned for o in outcomes), len(items))
 
 
 def _check_phones(outcomes: Sequence[Outcome], inventory: Sequence[str], paths: StudyPaths) -> None:
@@ -133,29 +104,3 @@ def _check_phones(outcomes: Sequence[Outcome], inventory: Sequence[str], paths: 
             "lexicon.source: dictionary with the acoustic model's own dictionary as "
             "lexicon.dictionary, or alignment.mfa.mode: train"
         )
-
-
-def _check_share(outcomes: Sequence[Outcome], most: float) -> None:
-    failed = [outcome for outcome in outcomes if not outcome.aligned]
-    if len(failed) > most * len(outcomes):
-        reasons = Counter(outcome.reason for outcome in failed).most_common()
-        shown = ", ".join(f"{reason} ({n})" for reason, n in reasons)
-        example = failed[0]
-        raise DataError(
-            f"alignment: {len(failed)} of {len(outcomes)} utterances failed: {shown}; for one, "
-            f"{example.item.utterance_id}: {example.detail}. Allowed: alignment.max_failed_share "
-            f"{most:g}. Check that transcripts belong to their recordings and that `language` is right"
-        )
-
-
-def _truth(study: StudyConfig, paths: StudyPaths, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Accuracy against known phone times, over the corpora that have them; empty without any."""
-    truth = {}
-    for corpus in study.corpora:
-        truth.update(read_truth(paths.corpus(corpus.id), corpus.id))
-    pairs = [
-        (outcome.grid, truth[outcome.item.utterance_id])
-        for outcome in outcomes
-        if outcome.grid is not None and outcome.item.utterance_id in truth
-    ]
-    return dict(summarise(pairs)) if pairs else {}

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eele.align.mixtures import Matrix, Mixture
+from eele.align.outcome import WRONG_TEXT, Outcome
 
 #: Utterances a speaker needs for a median and a spread of its own; others share the corpus's.
 MIN_UTTERANCES = 20
@@ -72,3 +73,21 @@ def deviations(scores: NDArray[np.float64], speakers: Sequence[str]) -> NDArray[
         everyone = np.isfinite(scores)
         spread[small] = 1.4826 * np.median(np.abs(scores[everyone] - centre[everyone]))
     return np.asarray((scores - centre) / np.maximum(spread, MIN_SPREAD))
+
+
+def set_aside(outcomes: Sequence[Outcome], max_deviation: float) -> list[Outcome]:
+    """`outcomes`, all of one language, with those of too low a score failed as wrong text."""
+    scores: NDArray[np.float64] = np.array(
+        [np.nan if outcome.score is None else outcome.score for outcome in outcomes], dtype=float
+    )
+    distance = deviations(scores, [outcome.item.speaker for outcome in outcomes])
+    return [
+        outcome.failed(
+            WRONG_TEXT,
+            f"the score lies {-far:.1f} robust standard deviations below the speaker's median "
+            f"(allowed: {max_deviation:g})",
+        )
+        if outcome.aligned and far < -max_deviation
+        else outcome
+        for outcome, far in zip(outcomes, distance.tolist(), strict=True)
+    ]

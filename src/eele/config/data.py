@@ -172,7 +172,8 @@ class MfaConfig(Section):
     """Montreal Forced Aligner 3.x, run in its own conda environment (envs/mfa.yaml)."""
 
     mode: Literal["train", "pretrained"] = Field(
-        "train", description="train on the corpus, or align with a pretrained acoustic model"
+        "train",
+        description="train on the corpus (one job), or align with a pretrained acoustic model",
     )
     acoustic_model: str | None = Field(
         None, description="model name or absolute .zip path, for mode: pretrained"
@@ -201,6 +202,9 @@ class AlignmentConfig(Section):
     )
     max_failed_share: Share = Field(
         0.2, description="the run stops when a larger share of the utterances cannot be aligned"
+    )
+    shards: Count = Field(
+        1, description="alignment jobs; each takes whole speakers, more than there are stay empty"
     )
     gmm: GmmConfig = Field(GmmConfig(), description="settings of the embedded aligner")
     mfa: MfaConfig = Field(MfaConfig(), description="settings of MFA")

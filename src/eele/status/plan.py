@@ -25,7 +25,9 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
     ),
     "assemble_manifest": ("manifest.csv", "rejected.csv"),
     "build_lexicon": ("lexicon/lexicon.tsv", "lexicon/phones.json"),
-    "align": ("alignment/alignment.csv", "alignment/summary.json"),
+    "train_aligner": ("alignment/models/models.json",),
+    "align": ("alignment/shard~{item}/alignment.csv",),
+    "index_alignment": ("alignment/alignment.csv", "alignment/summary.json"),
     "extract_features": ("features/shard~{item}/index.csv",),
     "index_features": ("features/index.csv", "features/statistics.json"),
     # The weights come first: `neutral_files` of the study.
@@ -104,6 +106,7 @@ def jobs(study: StudyConfig) -> list[Job]:
     items: dict[str, list[str]] = {
         "collect_corpus": [corpus.id for corpus in study.corpora],
         "clean_corpus": [corpus.id for corpus in study.corpora],
+        "align": [str(shard) for shard in range(study.alignment.shards)],
         "extract_features": [str(shard) for shard in range(study.features.shards)],
         "train_vocoder": [""] * trains_vocoder(study),
         "train_judge": list(study.evaluation.judges),
