@@ -227,12 +227,18 @@ class Sandbox:
 
     def kill_node(self, node: str) -> None:
         """Lose a node as in a power cut: SIGKILL to its slurmd and to all processes of its jobs."""
-        parents = _parents()
-        victims = {self._process(f"slurmd.{node}"), *self._steps([node])}
-        while more := {p for p, parent in parents.items() if parent in victims} - victims:
-            victims |= more
-        for process in victims - {0}:
+        victims = {self._process(f"slurmd.{node}")} - {0}
+        for process in victims | _families(self.steps([node])):
             _end(process, signal.SIGKILL, wait=False)
+
+    def steps(self, nodes: Iterable[str]) -> list[int]:
+        """The slurmstepd of these nodes, known by the log that they hold open.
+
+        Not by the name of their node: other sandboxes on this machine use the same names, and a job whose
+        slurmstepd is killed runs on while slurmctld takes it for lost ("missing from batch node").
+        """
+        logs = {f"{self.folder}/log/slurmd.{node}.log" for node in nodes}
+        return [process for process in _parents() if _is_stepd(process) and logs & _open(process)]
 
     def wait_idle(self, nodes: Iterable[str], seconds: float = 60) -> None:
         """Return when Slurm would give these nodes jobs."""
@@ -251,10 +257,10 @@ class Sandbox:
             self.call("scancel", "--state=PENDING", check=False)
             self.call("scancel", "--user=root", check=False)
             time.sleep(1)
-        steps = self._steps(self.nodes)
+        left = _families(self.steps(self.nodes))
         for name in (*(f"slurmd.{node}" for node in self.nodes), "slurmctld", "munged"):
             _end(self._process(name), signal.SIGTERM)
-        for process in steps:
+        for process in left:
             _end(process, signal.SIGKILL)
         if self.database:
             self.database.stop()
@@ -267,15 +273,6 @@ class Sandbox:
         if check and done.returncode:
             raise RuntimeError(f"{' '.join(command)}: {done.stderr or done.stdout}")
         return done.stdout
-
-    def _steps(self, nodes: Iterable[str]) -> list[int]:
-        """The slurmstepd of these nodes, known by the log that they hold open.
-
-        Not by the name of their node: other sandboxes on this machine use the same names, and a job whose
-        slurmstepd is killed runs on while slurmctld takes it for lost ("missing from batch node").
-        """
-        logs = {f"{self.folder}/log/slurmd.{node}.log" for node in nodes}
-        return [process for process in _parents() if _is_stepd(process) and logs & _open(process)]
 
     def _process(self, name: str) -> int:
         """Process id of a daemon, 0 when it does not run."""
@@ -333,6 +330,14 @@ def _parents() -> dict[int, int]:
             continue
         found[int(status.parent.name)] = int(fields[1])
     return found
+
+
+def _families(processes: Iterable[int]) -> set[int]:
+    """Processes with their children, the children's children and so on."""
+    parents, family = _parents(), set(processes)
+    while more := {child for child, parent in parents.items() if parent in family} - family:
+        family |= more
+    return family
 
 
 def _is_stepd(process: int) -> bool:

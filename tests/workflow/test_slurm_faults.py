@@ -20,14 +20,17 @@ STEPS = 600
 
 
 @pytest.fixture
-def cluster():
-    # Not below pytest's own folder: the path of a socket is short.
+def short():
+    """A folder that is not below pytest's own: the path of a socket is short."""
     folder = Path(subprocess.check_output(["mktemp", "-d", "-t", "eele-XXXXXX"], text=True).strip())
-    try:
-        with Sandbox(folder, node_timeout_s=10, requeue_s=15) as sandbox:
-            yield sandbox
-    finally:
-        shutil.rmtree(folder)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def cluster(short):
+    with Sandbox(short, node_timeout_s=10, requeue_s=15) as sandbox:
+        yield sandbox
 
 
 @pytest.fixture
@@ -82,3 +85,36 @@ def test_a_lost_node_costs_at_most_one_checkpoint_interval_and_the_status_tells(
             run.kill()
     assert cells(study)["failed"] == 0
     assert (study.folder / ADAPTER).is_file()
+
+
+def test_a_sandbox_leaves_the_jobs_of_another_one_alone(cluster, short):
+    """Their nodes have the same names."""
+    number = cluster.call("sbatch", "--parsable", "-o", "/dev/null", "--wrap", "sleep 600").strip()
+    for _ in patiently("the job"):
+        if mine := cluster.steps(cluster.nodes):
+            break
+    with Sandbox(short / "b", nodes=1) as other:
+        other.call("sbatch", "-o", "/dev/null", "--wrap", "sleep 600")
+        for _ in patiently("the other job"):
+            if other.steps(other.nodes):
+                break
+        other.kill_node("node0")
+    assert cluster.steps(cluster.nodes) == mine
+    assert cluster.call("squeue", "-h", "-j", number, "-o", "%T").strip() == "RUNNING"
+
+
+@pytest.mark.skipif(bool(missing(accounting=True)), reason=missing(accounting=True))
+def test_with_its_database_sacct_answers_while_slurmctld_is_away(short):
+    with Sandbox(short, nodes=1, accounting=True) as sandbox:
+
+        def states():
+            return sandbox.call("sacct", "-X", "-n", "-o", "State").split()
+
+        sandbox.call("srun", "true")
+        for _ in patiently("the database"):
+            if states() == ["COMPLETED"]:
+                break
+        sandbox.stop_controller()
+        assert states() == ["COMPLETED"]
+        sandbox.start_controller()
+        sandbox.wait_idle(sandbox.nodes)
