@@ -6,12 +6,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from snakemake.settings.enums import Quietness
+
 from eele import cluster, deployment, locking
 from eele import workflow as eele_workflow
 from eele.cells import AXES, Cell, check_cell, sweep
 from eele.config import dump_study
 from eele.errors import ConfigError
 from eele.io import write_text
+from eele.status.progress import Progress
 
 # Thousands of jobs are millions of objects that stay: to look through them for garbage again and again
 # takes a tenth of the time of building their graph.
@@ -44,6 +47,9 @@ CELL = (
 MEMORY = 3 if STUDY.backbone.name == "vits2" else 1
 # `gpu` is asked for where the config asks for one; what that means is the profile's affair.
 GPU = int(STUDY.runtime.device.split(":")[0] not in ("auto", "cpu"))
+
+# Told while the study runs, but for `--quiet progress`.
+PROGRESS = Progress(STUDY, logger, {"quietness": Quietness.PROGRESS})
 
 CONTAINER, MODULES = STUDY.deployment.container, STUDY.deployment.modules
 ALIGNER_CONTAINER, ALIGNER_MODULES = deployment.of_aligner(STUDY)
@@ -84,6 +90,15 @@ onstart:
         )
     if log:
         cluster.note_run(log[0], RESULTS, ".snakemake")
+    PROGRESS.start(workflow.dag)
+
+
+onsuccess:
+    PROGRESS.end(failed=False)
+
+
+onerror:
+    PROGRESS.end(failed=True)
 
 
 def stage_params(stage):

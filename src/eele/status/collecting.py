@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import os
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eele.cells import sweep
+from eele.cells import Cell
 from eele.config import StudyConfig
 from eele.paths import StudyPaths
 from eele.status import evidence
@@ -110,10 +111,14 @@ class Status:
         }
 
 
-def collect(study: StudyConfig, paths: StudyPaths) -> Status:
-    """The status of a study from its files, this machine's processes and, where jobs are there, Slurm."""
+def collect(study: StudyConfig, paths: StudyPaths, plan: Sequence[Job] | None = None) -> Status:
+    """The status of a study from its files, this machine's processes and, where jobs are there, Slurm.
+
+    `plan`: the jobs in question; those of the study's sweep when None.
+    """
     scene = Scene(study, paths)
-    plan = jobs(study)
+    if plan is None:
+        plan = jobs(study)
     states = states_of(plan, scene)
     by_stage: dict[str, list[Job]] = defaultdict(list)
     for job in plan:
@@ -133,10 +138,9 @@ def collect(study: StudyConfig, paths: StudyPaths) -> Status:
     }
     cells: list[State] = []
     baselines: list[State] = []
-    for cell in sweep(study):
-        item = cell.path.as_posix()
+    for item in dict.fromkeys(job.item for job in plan if job.stage in CELL_STAGES):
         way = [states[stage, item] for stage in CELL_STAGES if (stage, item) in states]
-        (cells if cell.trained else baselines).append(_cell_state(way))
+        (cells if Cell.parse(item).trained else baselines).append(_cell_state(way))
     eta, note = _time_left(stages, states, scene.workflow)
     return Status(
         study=study.study,

@@ -5,9 +5,10 @@ A test compares this list with workflow/rules/.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eele.cells import sweep
+from eele.cells import AXES, sweep
 from eele.config import StudyConfig
 from eele.workflow import neutral_files, trains_vocoder
 
@@ -71,11 +72,15 @@ CELL_STAGES = ("train_cell", "synthesise_cell", "score_cell")
 
 @dataclass(frozen=True)
 class Job:
-    """One job: a stage and its item ("" where a stage has one job only). Paths lie below results/<study>/."""
+    """One job: a stage and its item ("" where a stage has one job only). Paths lie below results/<study>/.
+
+    `again`: the workflow that runs makes it, whatever of it is there from before.
+    """
 
     stage: str
     item: str
     outputs: tuple[str, ...]
+    again: bool = False
 
     @property
     def log(self) -> str:
@@ -114,10 +119,19 @@ def jobs(study: StudyConfig) -> list[Job]:
         "synthesise_cell": [cell.path.as_posix() for cell in cells],
         "score_cell": [cell.path.as_posix() for cell in cells],
     }
-    found = []
-    for stage, outputs in OUTPUTS.items():
-        if stage == "pretrain":
-            outputs = (*(f"neutral/{name}" for name in neutral_files(study)), *outputs)
-        for item in items.get(stage, [""]):
-            found.append(Job(stage, item, tuple(path.format(item=item) for path in outputs)))
-    return found
+    return [_job(study, stage, item) for stage in OUTPUTS for item in items.get(stage, [""])]
+
+
+def job_of_rule(study: StudyConfig, rule: str, values: Sequence[str], again: bool) -> Job:
+    """The job of a rule with these values of its wildcards, which may lie outside the sweep."""
+    item = "/".join(values)
+    if rule in CELL_STAGES:
+        item = "/".join(f"{axis}~{value}" for axis, value in zip(AXES, values, strict=True))
+    return _job(study, rule, item, again)
+
+
+def _job(study: StudyConfig, stage: str, item: str, again: bool = False) -> Job:
+    outputs = OUTPUTS[stage]
+    if stage == "pretrain":
+        outputs = (*(f"neutral/{name}" for name in neutral_files(study)), *outputs)
+    return Job(stage, item, tuple(path.format(item=item) for path in outputs), again)

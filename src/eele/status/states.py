@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eele.config import StudyConfig
@@ -68,6 +69,16 @@ class Scene:
             return False
         return marked >= (self.workflow.since or 0.0) - SLACK_S
 
+    def redoes(self, job: Job) -> bool:
+        """Whether the workflow that runs makes this job, and has not come to it yet."""
+        if not job.again:
+            return False
+        try:
+            written = (self.root / job.log).stat().st_mtime
+        except OSError:
+            return True
+        return written < (self.workflow.since or 0.0) - SLACK_S
+
     @property
     def out_of_sight(self) -> bool:
         """Whether jobs may live that neither a process here nor a Slurm job's comment shows."""
@@ -89,12 +100,17 @@ class Scene:
 def _state(job: Job, scene: Scene) -> State:
     marked = scene.marked(job)
     whole = all((scene.root / path).exists() for path in job.outputs)
+    if marked is None and scene.redoes(job):
+        return State("waiting", "not begun by this run")
     if whole and marked is None:
         return State("done")
     log = evidence.read_log(scene.root / job.log)
     waited_for = scene.waited_for(marked)
-    if log is not None and marked is not None and log.time < marked - SLACK_S:
-        log = None  # of an attempt before this one
+    # An attempt needs longer than clocks differ to come to its end: a log that ended before the mark is that
+    # of an attempt before, even if the cluster was asked to try again in the very next second.
+    slack = SLACK_S if log is None or log.end is None else 0.0
+    if log is not None and marked is not None and log.time < marked - slack:
+        log = None
     if whole and log is not None and log.end == "done" and waited_for:
         return State("done", "Snakemake has yet to record it", log)
     alive, found = _alive(job, scene, log)
@@ -158,6 +174,6 @@ def _alive(job: Job, scene: Scene, log: Log | None) -> tuple[bool, str]:
     return False, ""
 
 
-def states_of(plan: list[Job], scene: Scene) -> dict[tuple[str, str], State]:
+def states_of(plan: Sequence[Job], scene: Scene) -> dict[tuple[str, str], State]:
     """(stage, item) -> state of every job of the plan."""
     return _heard_of_groups({(job.stage, job.item): _state(job, scene) for job in plan}, scene)
