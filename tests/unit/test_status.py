@@ -209,6 +209,32 @@ def test_a_failed_job_that_was_handed_out_again_is_not_failed(fake: Fake) -> Non
     assert state(collect(fake.study, fake.paths), "train_cell") == (0, 0, 0, 4)
 
 
+@pytest.mark.parametrize("queued", ["PENDING", "RUNNING"])
+def test_a_retry_in_slurm_is_not_failed_however_soon_it_was_submitted(
+    fake: Fake, monkeypatch, queued
+) -> None:
+    train = fake.job("train_cell", fake.trained[0])
+    name = f"rule_train_cell_wildcards_{'_'.join(re.findall(r'~([^/]+)', fake.trained[0]))}"
+    answers = {"squeue": f"{queued}|n1|{fake.folder}|{name}", "sinfo": "n1|mixed"}
+    monkeypatch.setattr(evidence, "_ask", lambda program, *_: answers[program])
+    fake.workflow(age_s=300)
+    # The first attempt's end and the second one's submission, a second later.
+    fake.log(train, "2030-01-01 00:00:00 ERROR eele: loss is nan\n", age_s=60)
+    fake.mark(train, age_s=59)
+    status = collect(fake.study, fake.paths)
+    assert state(status, "train_cell") == (0, queued == "RUNNING", 0, 3 + (queued == "PENDING"))
+    assert status.failed == [] and status.rerun is None
+
+
+def test_when_the_last_attempt_failed_the_cell_is_failed(fake: Fake, monkeypatch) -> None:
+    monkeypatch.setattr(evidence, "_ask", lambda *_: "")
+    train = fake.job("train_cell", fake.trained[0])
+    fake.workflow(age_s=300)
+    fake.mark(train, age_s=70)
+    fake.log(train, "2030-01-01 00:00:00 ERROR eele: loss is nan\n", age_s=60)
+    assert state(collect(fake.study, fake.paths), "train_cell") == (0, 0, 1, 3)
+
+
 def test_a_process_shows_that_a_job_runs_and_its_end_that_it_does_not(fake: Fake) -> None:
     train = fake.job("train_cell", fake.trained[0])
     fake.workflow(age_s=300)
