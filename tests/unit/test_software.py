@@ -1,8 +1,10 @@
 """What containers are shown of the machine, and that the software of the jobs is no part of a result."""
 
 import os
+import re
 
 import pytest
+from test_repository import ROOT
 
 from eele.config import check_study
 from eele.deployment import job_variables, of_aligner
@@ -96,3 +98,12 @@ def test_software_is_no_part_of_a_study_s_identity():
     plain, other = check_study({}), check_study({"deployment": {"container": IMAGE}})
     assert identity(plain) == identity(other)
     assert config_hash(plain) == config_hash(other)
+
+
+def test_every_rule_can_run_in_all_three():
+    for file in (ROOT / "workflow" / "rules").glob("*.smk"):
+        for rule, body in re.findall(
+            r"^rule (\w+):\n(.*?)(?=^\S|\Z)", file.read_text(encoding="utf-8"), re.M | re.S
+        ):
+            for directive in ("conda", "container", "envmodules"):
+                assert f"\n    {directive}:\n" in body, f"{rule} has no {directive}"

@@ -85,7 +85,7 @@ class Node:
 
 
 def ways(fake: Fake, *items: str):  # noqa: F811
-    return [fake.job(stage, item) for item in items for stage in CELL_STAGES]
+    return [job for job in jobs(fake.study) if job.stage in CELL_STAGES and job.item in items]
 
 
 def test_a_line_counts_cells_and_tells_the_time_left(fake: Fake, monkeypatch) -> None:  # noqa: F811
@@ -120,6 +120,22 @@ def test_before_the_cells_the_stage_at_work_is_named(fake: Fake, monkeypatch) ->
         "cells: 0 of 4 done; failed: train_recogniser; "
         "at work: extract_features (1 of 2 done), pretrain (step 450 of 1000)"
     )
+
+
+def test_baselines_at_work_are_named(fake: Fake, monkeypatch) -> None:  # noqa: F811
+    items = [job.item for job in jobs(fake.study) if job.stage == "score_cell"]
+    first, second = (item for item in items if "method~recording" in item and "sad" not in item)
+    fake.workflow(age_s=300)
+    for job in ways(fake, first):
+        fake.done(job)
+    speech = fake.job("synthesise_cell", second)
+    fake.mark(speech, age_s=200)
+    fake.log(speech, "")
+    monkeypatch.setattr(
+        evidence, "logs_of_processes", lambda folder: {f"results/fake/{speech.log}"}
+    )
+    said = line(collect(fake.study, fake.paths))
+    assert said == "cells: 0 of 4 done; at work: baselines (1 of 9 done)"
 
 
 def test_without_a_cell_jobs_are_counted(fake: Fake) -> None:  # noqa: F811

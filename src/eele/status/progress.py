@@ -116,11 +116,12 @@ def line(status: Status) -> str:
     if what == "cells":
         others = [name for name in status.stages if name not in CELL_STAGES]
         failures = [name for name in others if status.stages[name].failed]
-        at_work = dict.fromkeys(job.stage for job in status.running if job.stage in others)
+        stages = dict.fromkeys(job.stage for job in status.running if job.stage in others)
+        at_work = [_at_work(status, name) for name in stages]
+        if status.baselines.running:
+            at_work.append(f"baselines ({status.baselines.done} of {status.baselines.total} done)")
         text += f"; failed: {', '.join(failures)}" * bool(failures)
-        text += f"; at work: {', '.join(_at_work(status, name) for name in at_work)}" * bool(
-            at_work
-        )
+        text += f"; at work: {', '.join(at_work)}" * bool(at_work)
     if status.eta_s:
         text += f"; about {duration(status.eta_s)} left"
     return text
