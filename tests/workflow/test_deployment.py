@@ -7,6 +7,7 @@ import sys
 import pytest
 import yaml
 from running import ROOT, SMOKE, run
+from test_slurm import _TOOLS
 
 pytestmark = pytest.mark.workflow
 
@@ -170,6 +171,20 @@ def test_other_software_reruns_nothing(finished, programs, tmp_path, method, dep
     (tmp_path / "cluster.yaml").write_text(yaml.safe_dump({"deployment": deployment}))
     answer = finished("--sdm", method, overrides=[tmp_path / "cluster.yaml"])
     assert "Nothing to be done" in answer.text
+
+
+def test_a_node_is_told_as_well(programs, study, tmp_path, monkeypatch):
+    for name, body in _TOOLS.items():
+        programs(name, f"#!/bin/bash\n{body}\n")
+    programs("apptainer", APPTAINER)
+    (tmp_path / "eele.sif").touch()
+    monkeypatch.setenv("SUBMITTED", str(tmp_path / "submitted"))
+    profile = ["--profile", ROOT / "profiles" / "slurm", "--retries", "0"]
+    study(["apptainer"], {"container": str(tmp_path / "eele.sif")}, LISTING, *profile)
+    (command,) = (tmp_path / "submitted").read_text().splitlines()
+    assert "--deployment-method apptainer" in shlex.split(command)[-1]
+    # Where the node's Snakemake finds the image, and wraps the stage itself.
+    assert str(tmp_path / "cluster.yaml") in shlex.split(command)[-1]
 
 
 def test_named_modules_rerun_nothing_where_they_are_not_used(finished):
