@@ -1,5 +1,9 @@
 # Cells that do nothing, in the three steps of a real one: what is left is the cost of scheduling.
 # `--config cells=N grouped=1`; see slurm_overhead.py.
+from eele import cluster
+
+cluster.run_job_at_once(workflow)
+GROUP = (lambda wildcards: "cell") if int(config["grouped"]) else None
 
 
 rule all:
@@ -11,7 +15,7 @@ rule train_cell:
     output:
         "cells/{cell}/adapter.json",
     group:
-        (lambda wildcards: "cell") if int(config["grouped"]) else None
+        GROUP
     resources:
         cell=1,
         runtime=1,
@@ -25,7 +29,7 @@ rule synthesise_cell:
     output:
         "cells/{cell}/speech.csv",
     group:
-        (lambda wildcards: "cell") if int(config["grouped"]) else None
+        GROUP
     resources:
         cell=1,
         runtime=1,
@@ -39,7 +43,7 @@ rule score_cell:
     output:
         "cells/{cell}/metrics.json",
     group:
-        (lambda wildcards: "cell") if int(config["grouped"]) else None
+        GROUP
     resources:
         cell=1,
         runtime=1,

@@ -1,4 +1,4 @@
-"""Jobs that a killed run left on a Slurm cluster.
+"""What Snakemake on a Slurm cluster leaves to its workflow: jobs of several cells, and jobs of killed runs.
 
 A workflow that is killed, or whose terminal is closed, takes no job with it: what it submitted goes on. The
 same command typed again would submit the same cells beside them. So every run notes its log, in which the
@@ -13,13 +13,36 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from eele.locking import locks_of
 from eele.stage import alive
 
 _RUN = re.compile(r"SLURM run ID: (\S+)")
+
+
+def run_job_at_once(workflow: Any) -> None:
+    """Have a job's Snakemake run all its cells itself, one after another, each whatever becomes of the others.
+
+    The Slurm executor hands a job its cells but neither `group-components` nor `resources` nor `keep-going`: the
+    job's Snakemake would take each cell for a group of its own, start a further Snakemake for each of them (three
+    seconds and more), and leave out what comes after a failed one. Snakemake sets its settings after it has
+    read the rules, so they are changed when it begins.
+    """
+    if workflow.is_main_process:
+        return
+    execute = workflow.execute
+
+    def execute_at_once(*arguments: Any, **named: Any) -> Any:
+        workflow.group_settings.group_components = {"cell": sys.maxsize}
+        workflow.execution_settings.keep_going = True
+        workflow.register_resource("cell", 1)
+        return execute(*arguments, **named)
+
+    workflow.execute = execute_at_once
 
 
 def note_run(log: str | Path, study_folder: str | Path, snakemake_folder: str | Path) -> None:

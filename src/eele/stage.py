@@ -93,7 +93,9 @@ def _attempt(
 
         study = load_study(options.config)
         paths = StudyPaths.of(study.study, options.results)
-        stage(study, paths, *(_item(study, name, getattr(options, name)) for name in items))
+        values = [_item(study, name, getattr(options, name)) for name in items]
+        with _noted(paths, values):
+            stage(study, paths, *values)
     except EeleError as error:
         logging.getLogger("eele").debug("raised here", exc_info=True)
         return error.exit_code, str(error)
@@ -115,6 +117,15 @@ def _attempt(
             return 1, _file_system(error)
         return 1, _unexpected(error, options.log)
     return 0, ""
+
+
+def _noted(paths: Any, values: list[Any]) -> contextlib.AbstractContextManager[None]:
+    """Notes whether a cell fails, where the stage is a cell's."""
+    from eele import failed
+    from eele.cells import Cell
+
+    cells = [value for value in values if isinstance(value, Cell)]
+    return failed.noted(paths.root, cells[0]) if cells else contextlib.nullcontext()
 
 
 def _unexpected(error: Exception, log: Path | None) -> str:

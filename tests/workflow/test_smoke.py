@@ -172,6 +172,36 @@ def test_a_killed_run_goes_on_with_the_same_command(folder, study):
     assert "Nothing to be done" in run("-n", *where(folder), cwd=folder).text
 
 
+def test_a_training_that_lost_its_files_is_not_trained_again_unless_that_was_asked_for(
+    folder, study
+):
+    axes = f"{CELLS.removeprefix('cells/')}/rank~4/emotion~happy/seed~1"
+    adapter, log = study / "cells" / axes / "adapter", study / f"logs/train_cell/{axes}.log"
+    kept = study / "checkpoints" / "cells" / axes / "state.finished"
+    taken = "finished by an earlier job"
+    target = f"results/smoke/cells/{axes}/adapter/adapter.json"
+    run(*where(folder, target), cwd=folder, timeout=300, check=True)
+    files = {path.name: path.read_bytes() for path in adapter.iterdir() if path.is_file()}
+    assert taken not in log.read_text(encoding="utf-8")
+    assert {path.name for path in kept.iterdir()} == {*files, "identity"}
+
+    for name in files:
+        (adapter / name).unlink()
+    run(*where(folder, target), cwd=folder, timeout=300, check=True)
+    assert taken in log.read_text(encoding="utf-8")
+    assert {path.name: path.read_bytes() for path in adapter.iterdir() if path.is_file()} == files
+
+    run(*where(folder, target), "--force", cwd=folder, timeout=300, check=True)
+    assert taken not in log.read_text(encoding="utf-8")
+    weights = "adapter.safetensors"
+    assert (adapter / weights).read_bytes() == files[weights]
+
+    # What has its scores needs no second names.
+    target = f"results/smoke/cells/{axes}/metrics.json"
+    run(*where(folder, target), cwd=folder, timeout=300, check=True)
+    assert not kept.exists()
+
+
 def test_two_runs_at_once_are_refused(folder, study):
     target = f"results/smoke/{CELLS}/rank~5/emotion~happy/seed~1/metrics.json"
     first = subprocess.Popen(
@@ -206,5 +236,7 @@ def test_a_damaged_adapter_is_one_message_and_no_result(folder, study):
         assert "adapter.safetensors" in answer.text
         assert "Traceback" not in answer.text
         assert not (cell / "speech" / "speech.csv").exists()
+        # In a job with others it would take them along: the next time it goes alone.
+        assert len(list((study / "logs" / "failed_cells").iterdir())) == 1
     finally:
         weights.write_bytes(good)

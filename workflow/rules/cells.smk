@@ -1,6 +1,7 @@
 # One cell of the sweep: trained (methods lora, full), spoken and scored (baselines too). On a cluster a
 # trained cell's three steps are one job, or those of several cells (`group-components` of the profile).
 # `cell` counts cells at work: inside a Slurm job they run one after another, and the profile says so.
+# Each is finished before the next begins (`priority`): a job that is lost takes one unfinished cell along.
 
 
 rule train_cell:
@@ -54,6 +55,7 @@ rule synthesise_cell:
         "<results>/logs/synthesise_cell/<axes>.log",
     benchmark:
         "<results>/benchmarks/synthesise_cell/<axes>.tsv"
+    priority: 1
     group:
         group_of
     conda:
@@ -94,6 +96,7 @@ rule score_cell:
         "<results>/logs/score_cell/<axes>.log",
     benchmark:
         "<results>/benchmarks/score_cell/<axes>.tsv"
+    priority: 2
     group:
         group_of
     conda:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from snakemake.settings.enums import Quietness
 
-from eele import cluster, deployment, locking
+from eele import cluster, deployment, failed, locking
 from eele import workflow as eele_workflow
 from eele.cells import AXES, Cell, check_cell, sweep
 from eele.config import dump_study
 from eele.errors import ConfigError
 from eele.io import write_text
 from eele.status.progress import Progress
+from eele.training import finished
 
 # Thousands of jobs are millions of objects that stay: to look through them for garbage again and again
 # takes a tenth of the time of building their graph.
@@ -39,6 +40,7 @@ FOLDERS = {cell: f"{RESULTS}/cells/{cell.path}" for cell in CELLS}
 LINEAGES = eele_workflow.lineages(STUDY)
 IDENTITY = eele_workflow.identity(STUDY)
 CORPORA = {corpus.id: corpus for corpus in STUDY.corpora}
+FAILED = failed.names(Path(RESULTS))
 NEUTRAL = [f"{RESULTS}/neutral/{name}" for name in eele_workflow.neutral_files(STUDY)]
 CELL = (
     "backbone~{backbone}/method~{method}/scheme~{scheme}/rank~{rank}/emotion~{emotion}/seed~{seed}"
@@ -55,6 +57,7 @@ CONTAINER, MODULES = STUDY.deployment.container, STUDY.deployment.modules
 ALIGNER_CONTAINER, ALIGNER_MODULES = deployment.of_aligner(STUDY)
 
 eele_workflow.job_environment(Path(workflow.basedir) / "src")
+cluster.run_job_at_once(workflow)
 os.environ.update(software_variables)
 if "env-modules" in SOFTWARE:
     shell.prefix(deployment.MODULES_PREFIX)
@@ -91,10 +94,14 @@ onstart:
     if log:
         cluster.note_run(log[0], RESULTS, ".snakemake")
     PROGRESS.start(workflow.dag)
+    asked = workflow.dag_settings
+    if asked.forceall or asked.forcerun or asked.forcetargets:
+        finished.forget(Path(RESULTS) / "checkpoints")
 
 
 onsuccess:
     PROGRESS.end(failed=False)
+    finished.forget(Path(RESULTS) / "checkpoints", Path(RESULTS) / "cells")
 
 
 onerror:
@@ -128,7 +135,8 @@ def folder_of(cell):
 def group_of(wildcards):
     """The jobs of a trained cell go together. Baselines stay by themselves: every cell of an emotion
     waits for the neutral model's speech, and would be one group with it."""
-    return "cell" if cell_of(wildcards).trained else None
+    cell = cell_of(wildcards)
+    return failed.group(cell, FAILED) if cell.trained else None
 
 
 def sites_of(wildcards):

@@ -26,10 +26,11 @@ from eele.paths import StudyPaths
 from eele.peft import method
 from eele.peft.base import AdapterSpec
 from eele.peft.stored import ADAPTER_FACTS, ADAPTER_WEIGHTS
-from eele.training import select
+from eele.training import finished, select
 from eele.training.data import Normaliser, SpeechSet
 from eele.training.devices import make_fabric
 from eele.training.loop import Run, fit, write_curves
+from eele.workflow import STAGES, neutral_files
 
 if TYPE_CHECKING:
     from eele.backbones.base import Backbone, Critic
@@ -65,12 +66,18 @@ def pretrain(study: StudyConfig, paths: StudyPaths) -> None:
         study.pretraining,
         study.pretraining.learning_rate,
         study.pretraining.seed,
-        identity=_identity(neutral.facts(), study.pretraining.model_dump(mode="json"), *sets),
+        identity=_identity(
+            "pretrain", neutral.facts(), study.pretraining.model_dump(mode="json"), *sets
+        ),
         checkpoint=paths.checkpoints / "neutral.pt",
         tensorboard=paths.neutral / "tensorboard",
         label="neutral",
         pretraining=True,
     )
+    names = (*neutral_files(study), "training.json", "curves.csv")
+    outputs = [paths.neutral / name for name in names]
+    if finished.take_back(run, outputs, fabric.is_global_zero):
+        return
     for player in (model, critic):
         if player is not None:
             player.normalise_weights()
@@ -104,7 +111,7 @@ def pretrain(study: StudyConfig, paths: StudyPaths) -> None:
             "stage_seconds": time.monotonic() - started,
         },
     )
-    run.checkpoint.unlink(missing_ok=True)
+    finished.keep(run, outputs)
 
 
 def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
@@ -146,6 +153,7 @@ def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
         study.adaptation.full_learning_rate if full else study.adaptation.learning_rate,
         int(cell.seed),
         identity=_identity(
+            "train_cell",
             {"base": base, "cell": cell.as_dict(), **spec.as_dict()},
             study.adaptation.model_dump(mode="json"),
             *sets,
@@ -155,6 +163,10 @@ def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
         label=f"{cell.method} {cell.scheme} r{cell.rank} {cell.emotion}",
         terms=None if full else terms,
     )
+    names = (ADAPTER_WEIGHTS, ADAPTER_FACTS, "training.json", "curves.csv")
+    outputs = [folder / name for name in names]
+    if finished.take_back(run, outputs):
+        return
     critic = model.critic(run.terms)
     critic_parameters = _count(critic)
     if critic is not None:
@@ -198,7 +210,7 @@ def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
             "stage_seconds": time.monotonic() - started,
         },
     )
-    run.checkpoint.unlink(missing_ok=True)
+    finished.keep(run, outputs)
 
 
 def _sets(
@@ -233,6 +245,8 @@ def _count(critic: Critic | None) -> int:
     return sum(p.numel() for p in critic.parameters()) if critic is not None else 0
 
 
-def _identity(facts: dict[str, Any], config: dict[str, Any], *sets: SpeechSet | None) -> str:
+def _identity(
+    stage: str, facts: dict[str, Any], config: dict[str, Any], *sets: SpeechSet | None
+) -> str:
     data = [s.identity if s is not None else None for s in sets]
-    return hash_json([facts, config, data])
+    return hash_json([STAGES[stage].version, facts, config, data])

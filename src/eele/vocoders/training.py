@@ -13,10 +13,12 @@ from eele.errors import ConfigError, DataError
 from eele.features import FeatureStore
 from eele.io import hash_json, write_json
 from eele.paths import StudyPaths
+from eele.training import finished
 from eele.training.data import Normaliser, SpeechSet
 from eele.training.devices import make_fabric
 from eele.training.loop import Run, fit, write_curves
-from eele.vocoders.hifigan import VocoderModel, save
+from eele.vocoders.hifigan import CRITIC, FACTS, WEIGHTS, VocoderModel, save
+from eele.workflow import STAGES
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ def train_vocoder(study: StudyConfig, paths: StudyPaths) -> None:
         config.seed,
         identity=hash_json(
             [
+                STAGES["train_vocoder"].version,
                 config.model_dump(mode="json"),
                 study.audio.model_dump(mode="json"),
                 [store.statistics["mel_mean"], store.statistics["mel_std"]],
@@ -63,6 +66,11 @@ def train_vocoder(study: StudyConfig, paths: StudyPaths) -> None:
         label="vocoder",
         pretraining=True,
     )
+    outputs = [
+        paths.vocoder / name for name in (WEIGHTS, FACTS, CRITIC, "training.json", "curves.csv")
+    ]
+    if finished.take_back(run, outputs, fabric.is_global_zero):
+        return
     model.normalise_weights()
     critic.normalise_weights()
     progress = fit(
@@ -85,7 +93,7 @@ def train_vocoder(study: StudyConfig, paths: StudyPaths) -> None:
             "stage_seconds": time.monotonic() - started,
         },
     )
-    run.checkpoint.unlink(missing_ok=True)
+    finished.keep(run, outputs)
 
 
 def _speech(study: StudyConfig, store: FeatureStore, split: str) -> SpeechSet | None:
