@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,34 @@ def submitted(cluster):
     return [line.split("|") for line in lines if line.startswith("rule_")]
 
 
+#: Four cells of three steps; each step notes itself and the process that ran it. Cell 1 cannot be trained.
+TRIVIAL = """
+from eele import cluster
+cluster.run_job_at_once(workflow)
+rule all:
+    input: expand("cell{cell}/scored", cell=range(4))
+rule train:
+    output: "cell{cell}/trained"
+    group: "cell"
+    resources: cell=1, runtime=1
+    shell: "echo train {wildcards.cell} $PPID >> steps; [ {wildcards.cell} != 1 ]; touch {output}"
+rule speak:
+    input: "cell{cell}/trained"
+    output: "cell{cell}/spoken"
+    group: "cell"
+    priority: 1
+    resources: cell=1, runtime=1
+    shell: "echo speak {wildcards.cell} $PPID >> steps; touch {output}"
+rule score:
+    input: "cell{cell}/spoken"
+    output: "cell{cell}/scored"
+    group: "cell"
+    priority: 2
+    resources: cell=1, runtime=1
+    shell: "echo score {wildcards.cell} $PPID >> steps; touch {output}"
+"""
+
+
 def test_nodes_have_gpus(cluster):
     seen = cluster.call("srun", "--partition=gpu", "--gpus=2", "printenv", "CUDA_VISIBLE_DEVICES")
     assert seen.strip() == "0,1"
@@ -97,6 +127,26 @@ def test_the_study_gets_to_its_page_and_says_what_it_says_locally(cluster, folde
     assert len(jobs) == 35 - 3 - 9 + 3
 
     assert "Nothing to be done" in submit(cluster, folder, "-n").text
+
+
+def test_cells_of_a_job_run_in_one_snakemake_one_after_another_whatever_becomes_of_one(
+    cluster, tmp_path
+):
+    before = len(submitted(cluster))
+    folder = checkout(tmp_path / "trivial")
+    (folder / "trivial.smk").write_text(TRIVIAL, encoding="utf-8")
+    answer = submit(
+        cluster, folder, "--snakefile", "trivial.smk", "--group-components", "cell=4",
+        "--retries", "0", "--preemptible-retries", "0",
+    )  # fmt: skip
+    assert answer.code != 0
+    assert len(submitted(cluster)) == before + 1
+    steps = [line.split() for line in (folder / "steps").read_text().splitlines()]
+    assert len({parent for *_, parent in steps}) == 1
+    # In any order of the cells, but each to its end.
+    cells = [(number, [name for name, *_ in its]) for number, its in groupby(steps, itemgetter(1))]
+    whole = ["train", "speak", "score"]
+    assert sorted(cells) == [("0", whole), ("1", ["train"]), ("2", whole), ("3", whole)]
 
 
 def test_one_cell_is_one_job(cluster, folder):
