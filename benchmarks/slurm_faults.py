@@ -178,6 +178,9 @@ def main() -> int:
     if why := missing(accounting=True):
         print(why, file=sys.stderr)
         return 1
+    signal.signal(
+        signal.SIGHUP, signal.SIG_DFL
+    )  # under nohup all that is started here would ignore it
     chosen = [name for name in arguments.only.split(",") if name] or list(FAULTS)
     folder = Path(tempfile.mkdtemp(prefix="eele-"))
     base = arguments.base or folder / "base"

@@ -60,6 +60,9 @@ def test_a_training_is_told_before_its_time_is_up_and_submitted_again(
     for arguments in submitted:
         assert {"--requeue", "--signal=TERM@180", "--gpus=1"} <= set(arguments)
         assert arguments[arguments.index("-t") + 1] == runtime_min
+    # More memory for want of which it may have failed; but ten time limits are no reason to ask for elevenfold.
+    memory = [int(arguments[arguments.index("--mem") + 1]) for arguments in submitted]
+    assert memory == [memory[0] * min(attempt, 3) for attempt in range(1, 12)]
 
 
 def test_what_keeps_no_checkpoint_is_submitted_thrice_and_killed_at_its_limit(submit):

@@ -28,7 +28,7 @@ rule train_cell:
         *MODULES,
     threads: STUDY.runtime.threads
     resources:
-        mem_mb=lambda wildcards, attempt: 2500 * MEMORY * attempt,
+        mem_mb=lambda wildcards, attempt: 2500 * MEMORY * min(attempt, 3),
         runtime=480,
         gpu=GPU,
         cell=1,

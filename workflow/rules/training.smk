@@ -24,7 +24,7 @@ rule pretrain:
         *MODULES,
     threads: STUDY.runtime.pretrain_threads
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * MEMORY * attempt,
+        mem_mb=lambda wildcards, attempt: 4000 * MEMORY * min(attempt, 3),
         runtime=1440,
         gpu=GPU * STUDY.runtime.devices,
     params:
@@ -57,7 +57,7 @@ rule train_vocoder:
         *MODULES,
     threads: STUDY.runtime.pretrain_threads
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * MEMORY * attempt,
+        mem_mb=lambda wildcards, attempt: 4000 * MEMORY * min(attempt, 3),
         runtime=1440,
         gpu=GPU * STUDY.runtime.devices,
     params:
