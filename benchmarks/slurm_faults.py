@@ -115,10 +115,30 @@ def two(study: Study, run: Running) -> None:
     """A second person types the same command while the first one's runs; then twice more on another host."""
     study.wait_for_training(1)
     for elsewhere in (False, True, True):
-        code = study.type(elsewhere).wait(timeout=120)
-        said = [line for line in study.said().splitlines() if "lock" in line]
+        code = study.type(elsewhere=elsewhere).wait(timeout=120)
         where = "on another host" if elsewhere else "on this host"
-        _say(f"the second, {where}: exit code {code}: {said[0] if said else study.said()[-300:]}")
+        _say(f"the second, {where}: exit code {code}: {_about_the_lock(study)}")
+
+
+def moved(study: Study, run: Running) -> None:
+    """The login node is lost; on another one the command is refused, the lock removed, the command typed again."""
+    study.wait_for_training()
+    job, _ = study.job()
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    code = study.type(elsewhere=True).wait(timeout=120)
+    _say(f"on the other host: exit code {code}: {_about_the_lock(study)}")
+    code = study.type("--unlock", elsewhere=True).wait(timeout=120)
+    _say(f"--unlock: exit code {code}; job {job} is {_state(study, job)}")
+    again = study.type(elsewhere=True)
+    _until_not_running(study, job)
+    _say(f"job {job} is {_state(study, job)} at step {study.step()}")
+    _finish(study, again)
+
+
+def _about_the_lock(study: Study) -> str:
+    said = [line for line in study.said().splitlines() if "lock" in line]
+    return said[0] if said else study.said()[-300:]
 
 
 def disk(study: Study, run: Running) -> None:
@@ -152,16 +172,17 @@ FAULTS: dict[str, Callable[[Study, Running], None]] = {
     "shell": shell,
     "hangup": hangup,
     "two": two,
+    "moved": moved,
     "disk": disk,
 }
 
 _STEPS = ("train_cell", "synthesise_cell", "score_cell")
-#: What is typed beside the command. A cell's job asks for the time of its three steps together: four
+#: What is typed beside the command. A cell's job asks for the time of its three steps together: five
 #: minutes here, of which SIGTERM takes three.
 OPTIONS: dict[str, tuple[str, ...]] = {
     "limit": (
         "--set-resources",
-        *(f"{step}:runtime={minutes}" for step, minutes in zip(_STEPS, (2, 1, 1), strict=True)),
+        *(f"{step}:runtime={minutes}" for step, minutes in zip(_STEPS, (3, 1, 1), strict=True)),
         *(f"{step}:slurm_extra='--signal=TERM@180'" for step in _STEPS),
     )
 }
@@ -247,7 +268,9 @@ def _disturb(
                     run.kill()
             seconds = time.monotonic() - started
             ends = study.sandbox.call("sacct", "-XDn", "--parsable2", "--format=JobID,State")
-            _say(f"training last began at step {study.resumed()}; jobs: {', '.join(ends.split())}")
+            _say(
+                f"training last began at step {study.resumed()}; jobs: {', '.join(ends.splitlines())}"
+            )
             if left := study.half_written():
                 _say(f"HALF-WRITTEN FILES ARE LEFT: {left}")
         return Outcome(seconds, study.rows())

@@ -64,13 +64,13 @@ class Study:
         self.arguments += ["--configfile", *CONFIGS, "--quiet", "rules"]
         self.typed = 0
 
-    def type(self, elsewhere: bool = False) -> subprocess.Popen[bytes]:
+    def type(self, *more: str, elsewhere: bool = False) -> subprocess.Popen[bytes]:
         """Type the command, here or on another host; it runs in a process group of its own."""
         self.typed += 1
         program = ["-c", _ELSEWHERE] if elsewhere else ["-m", "snakemake"]
         with open(self.folder / f"snakemake.{self.typed}.log", "wb") as output:
             return subprocess.Popen(
-                [sys.executable, *program, *self.arguments], cwd=self.folder, stdout=output,
+                [sys.executable, *program, *self.arguments, *more], cwd=self.folder, stdout=output,
                 stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
                 # The copy's package, whatever becomes of the one that is installed.
                 env={**self.sandbox.environment, "PYTHONPATH": str(self.folder / "src")},

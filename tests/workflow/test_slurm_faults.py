@@ -16,7 +16,7 @@ from slurm_study import ADAPTER, OVERRIDE, Study, patiently
 WHY = missing()
 pytestmark = [pytest.mark.workflow, pytest.mark.skipif(bool(WHY), reason=WHY)]
 
-STEPS = 600
+STEPS = 800
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def only(state):
 def test_a_lost_node_costs_at_most_one_checkpoint_interval_and_the_status_tells(study):
     run = study.type()
     try:
-        study.wait_for_training()
+        study.wait_for_training(2)
         assert cells(study) == only("running")
         number, node = study.job()
 
