@@ -158,6 +158,19 @@ def before_cell(cell: Cell, study: StudyConfig) -> tuple[str, ...]:
     return vocoder or ("index_features",)
 
 
+def gpus(study: StudyConfig) -> dict[str, int]:
+    """Stage -> GPUs that each of its jobs asks for: none where the config asks for no device or the CPU."""
+    one = int(study.runtime.device.split(":")[0] not in ("auto", "cpu"))
+    several = one * study.runtime.devices
+    return {
+        "pretrain": several,
+        "train_vocoder": several,
+        "train_recogniser": one,
+        "train_cell": one,
+        "synthesise_cell": one,
+    }
+
+
 def stage_parameters(study: StudyConfig, name: str) -> dict[str, Any]:
     """Version and config of one stage, as plain values named like the config's keys."""
     stage = STAGES[name]

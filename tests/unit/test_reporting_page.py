@@ -361,12 +361,21 @@ def test_stage_table_orders_by_cost():
     table = stage_table(
         {
             "align": {"jobs": 1, "wall_s": 20.0, "longest_wall_s": 20.0, "peak_memory_mb": 512.0},
-            "train_cell": {"jobs": 2, "wall_s": 150.0, "longest_wall_s": 100.0},
-        }
+            "train_cell": {"jobs": 2, "wall_s": 150.0, "longest_wall_s": 100.0, "cpu_s": 360.0},
+        },
+        gpus={"train_cell": 2, "pretrain": 2},
     )
     assert [row[0].text for row in table.rows] == ["train cell", "align"]
-    assert [cell.text for cell in table.rows[0]] == ["train cell", "2", "2 min", "2 min", "–"]
-    assert table.rows[1][4].text == "512 MB"
+    assert [cell.text for cell in table.rows[0]] == [
+        "train cell",
+        "2",
+        "2 min",
+        "2 min",
+        "0.100",
+        "0.083",
+        "–",
+    ]
+    assert [cell.text for cell in table.rows[1][4:]] == ["–", "–", "512 MB"]
 
 
 def test_numbers_sort_by_value_and_empty_cells_by_nothing():

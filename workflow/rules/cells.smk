@@ -30,7 +30,7 @@ rule train_cell:
     resources:
         mem_mb=lambda wildcards, attempt: 2500 * MEMORY * min(attempt, 3),
         runtime=480,
-        gpu=GPU,
+        gpu=GPUS["train_cell"],
         cell=1,
     params:
         **stage_params("train_cell"),
@@ -67,7 +67,7 @@ rule synthesise_cell:
     resources:
         mem_mb=2000,
         runtime=120,
-        gpu=GPU,
+        gpu=GPUS["synthesise_cell"],
         cell=1,
     params:
         **stage_params("synthesise_cell"),

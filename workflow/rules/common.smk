@@ -48,7 +48,7 @@ CELL = (
 # VITS2 at its published sizes takes about thrice fastspeech2's memory.
 MEMORY = 3 if STUDY.backbone.name == "vits2" else 1
 # `gpu` is asked for where the config asks for one; what that means is the profile's affair.
-GPU = int(STUDY.runtime.device.split(":")[0] not in ("auto", "cpu"))
+GPUS = eele_workflow.gpus(STUDY)
 
 # Told while the study runs, but for `--quiet progress`.
 PROGRESS = Progress(STUDY, logger, {"quietness": Quietness.PROGRESS})

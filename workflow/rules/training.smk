@@ -26,7 +26,7 @@ rule pretrain:
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * MEMORY * min(attempt, 3),
         runtime=1440,
-        gpu=GPU * STUDY.runtime.devices,
+        gpu=GPUS["pretrain"],
     params:
         **stage_params("pretrain"),
         config=CONFIG,
@@ -59,7 +59,7 @@ rule train_vocoder:
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * MEMORY * min(attempt, 3),
         runtime=1440,
-        gpu=GPU * STUDY.runtime.devices,
+        gpu=GPUS["train_vocoder"],
     params:
         **stage_params("train_vocoder"),
         config=CONFIG,
@@ -118,7 +118,7 @@ rule train_recogniser:
     resources:
         mem_mb=2000,
         runtime=480,
-        gpu=GPU,
+        gpu=GPUS["train_recogniser"],
     params:
         **stage_params("train_recogniser"),
         config=CONFIG,

@@ -14,7 +14,7 @@ from eele.reporting import quality
 from eele.reporting.bootstrap import Bootstrap
 from eele.reporting.collect import Results, plain_system, score_of
 from eele.reporting.markup import duration_text, shown
-from eele.workflow import trains_vocoder
+from eele.workflow import gpus, trains_vocoder
 
 
 def data_and_conditions(results: Results) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def data_and_conditions(results: Results) -> dict[str, Any]:
         "rejected": rejected,
         "reports": _reports(results),
         "conditions": _conditions(results, record),
-        "stages": quality.stage_table(record["stages"]),
+        "stages": quality.stage_table(record["stages"], gpus(study)),
         "config": dump_study(study),
         "provenance": json.dumps(record, indent=2, ensure_ascii=False),
         "limits": _limits(results),

@@ -224,14 +224,16 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def stage_table(costs: dict[str, dict[str, float]]) -> HtmlTable:
-    """Wall time and peak memory per stage; `costs` as `eele.provenance.stage_costs` gives them."""
+def stage_table(costs: dict[str, dict[str, float]], gpus: dict[str, int]) -> HtmlTable:
+    """What each stage took; `costs` as `eele.provenance.stage_costs`, `gpus` as `eele.workflow.gpus` gives them."""
     rows = [
         [
             text(words(stage)),
             number(cost["jobs"], 0),
             _seconds(cost["wall_s"]),
             _seconds(cost["longest_wall_s"]),
+            _hours(cost.get("cpu_s")),
+            _hours(cost["wall_s"] * gpus[stage] if gpus.get(stage) else None),
             number(cost.get("peak_memory_mb"), 0, suffix=" MB"),
         ]
         for stage, cost in sorted(costs.items(), key=lambda entry: -entry[1]["wall_s"])
@@ -241,9 +243,15 @@ def stage_table(costs: dict[str, dict[str, float]]) -> HtmlTable:
         Heading("jobs", True),
         Heading("wall time, all jobs", True),
         Heading("longest job", True),
+        Heading("core-hours", True, "time of processors at work, all jobs"),
+        Heading("GPU-hours", True, "wall time times the GPUs asked for, all jobs"),
         Heading("peak memory", True),
     ]
-    return HtmlTable("stages", "Wall time and peak memory per stage", headings, rows)
+    return HtmlTable("stages", "Time and peak memory per stage", headings, rows)
+
+
+def _hours(seconds: float | None) -> TableCell:
+    return number(None if seconds is None else seconds / 3600, 3)
 
 
 def _seconds(value: float) -> TableCell:
