@@ -9,8 +9,10 @@ folder=$PWD/build/mfa-cli
 python=${PYTHON:-.venv/bin/python}
 if [ ! -e "$folder/ready-$version" ]; then
     "$python" -m venv "$folder/venv"
-    # pgvector and jinja2 are imported by MFA but not declared; setuptools and wheel serve kalpy's sdist.
-    "$folder/venv/bin/pip" install --quiet montreal-forced-aligner==$version pynini pgvector jinja2 setuptools wheel
+    # pgvector and jinja2 are imported by MFA but not declared; the last three serve kalpy's sdist, whose version
+    # only setuptools_scm knows.
+    "$folder/venv/bin/pip" install --quiet montreal-forced-aligner==$version pynini pgvector jinja2 \
+        setuptools wheel setuptools_scm
     "$folder/venv/bin/pip" download --quiet --no-deps --no-binary :all: --no-build-isolation \
         --dest "$folder" kalpy-kaldi==$kalpy
     tar -xzf "$folder/kalpy_kaldi-$kalpy.tar.gz" -C "$folder"
