@@ -145,6 +145,7 @@ def test_a_wrong_config_is_exit_code_2(job):
         ("cell", "nonsense", "does not name a cell"),
         ("corpus", "tedlium", "unknown corpus 'tedlium'; allowed: demo"),
         ("shard", "9", "allowed: 0 to 1"),
+        ("alignment_shard", "1", "--alignment_shard: got 1; allowed: 0 to 0"),
         ("judge", "me", "unknown judge 'me'; allowed: statistics"),
     ],
 )
