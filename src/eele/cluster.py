@@ -45,6 +45,24 @@ def run_job_at_once(workflow: Any) -> None:
     workflow.execute = execute_at_once
 
 
+def submit_after_a_lost_node() -> None:
+    """Let the Slurm executor submit on once a node was lost under a job that Slurm then requeued.
+
+    It asks `sacct` which node that was, to keep later jobs off it. The job waits again by then, so the answer
+    is "None assigned", and every later sbatch with `--exclude=None assigned` is refused (plugin 2.8.0).
+    """
+    plugin = sys.modules.get("snakemake_executor_plugin_slurm")
+    command = getattr(plugin, "get_submit_command", None)
+    if plugin is None or command is None:
+        return
+
+    def with_names_only(*arguments: Any, failed_nodes: Any = None, **named: Any) -> Any:
+        nodes = {node for node in failed_nodes or () if " " not in node}
+        return command(*arguments, failed_nodes=nodes, **named)
+
+    vars(plugin)["get_submit_command"] = with_names_only
+
+
 def note_run(log: str | Path, study_folder: str | Path, snakemake_folder: str | Path) -> None:
     """Remember the log of this process's run; `study_folder` is results/<study>."""
     name = f"{_prefix(study_folder)}{socket.gethostname()}.{os.getpid()}.run"

@@ -5,8 +5,9 @@ import socket
 import subprocess
 
 import pytest
+import snakemake_executor_plugin_slurm as executor
 
-from eele.cluster import end_left_over_jobs, note_run
+from eele.cluster import end_left_over_jobs, note_run, submit_after_a_lost_node
 
 TOOLS = {
     # Jobs of a run are listed until they are cancelled.
@@ -114,3 +115,14 @@ def test_a_slurm_that_does_not_answer_is_asked_by_the_next_run(slurm, folder, tm
     (tmp_path / "bin" / "squeue").write_text("#!/bin/sh\nexit 1\n")
     assert end_left_over_jobs("results/s", folder) == 0
     assert note.exists()
+
+
+def test_a_node_without_a_name_is_not_excluded(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        executor, "get_submit_command", lambda *_, failed_nodes, **__: asked.append(failed_nodes)
+    )
+    submit_after_a_lost_node()
+    for lost in ({"None assigned"}, {"node7", "None assigned"}, set(), None):
+        executor.get_submit_command("job", {}, settings=None, failed_nodes=lost)
+    assert asked == [set(), {"node7"}, set(), set()]

@@ -116,5 +116,3 @@ def test_with_its_database_sacct_answers_while_slurmctld_is_away(short):
                 break
         sandbox.stop_controller()
         assert states() == ["COMPLETED"]
-        sandbox.start_controller()
-        sandbox.wait_idle(sandbox.nodes)

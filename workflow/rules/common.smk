@@ -58,6 +58,7 @@ ALIGNER_CONTAINER, ALIGNER_MODULES = deployment.of_aligner(STUDY)
 
 eele_workflow.job_environment(Path(workflow.basedir) / "src")
 cluster.run_job_at_once(workflow)
+cluster.submit_after_a_lost_node()
 os.environ.update(software_variables)
 if "env-modules" in SOFTWARE:
     shell.prefix(deployment.MODULES_PREFIX)
