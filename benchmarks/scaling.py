@@ -27,7 +27,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 #: demo corpus (800 utterances, 1,839 s of speech) unless another study is named.
 COSTS: dict[str, tuple[float, str, str]] = {
     "clean_core_s": (7.51 / 1839, "core-s per s of speech", "measured: clean_corpus, benchmark file"),
-    "align_core_s": (51.07 / 1839, "core-s per s of speech", "measured: align (gmm), benchmark file"),
+    "train_aligner_core_s": (70.0, "s", "measured: train_aligner (gmm), 5.1 h; it hears two hours at most"),
+    "align_core_s": (10.3 / 1839, "core-s per s of speech", "measured: align (gmm), one of ten shards of 5.1 h"),
+    "index_alignment_core_s": (0.9 / 800, "core-s per utterance", "measured: index_alignment, demo"),
     "features_core_s": (20.9 / 1839, "core-s per s of speech", "measured: extract_features, both shards"),
     "score_core_s": ((3.6 - 1.8) / 8, "core-s per utterance", "measured: score_cell of the smoke study, "
                      "3.6 core-s for 8 utterances less a start; its recogniser is smaller than eele.yaml's"),
@@ -151,6 +153,7 @@ class Sweep:
     cell_steps: int
     pretrain_steps: int
     recogniser_steps: int
+    alignment_shards: int
     shards: int
     judges: int
     adapter_bytes: float
@@ -179,6 +182,7 @@ def sweep_of(path: Path) -> Sweep:
         cell_steps=study.adaptation.steps,
         pretrain_steps=study.pretraining.steps,
         recogniser_steps=study.evaluation.recogniser.steps,
+        alignment_shards=study.alignment.shards,
         shards=study.features.shards,
         judges=len(study.evaluation.judges),
         adapter_bytes=adapter_bytes,
@@ -194,9 +198,13 @@ def study_jobs(sweep: Sweep, cluster: Cluster, cost: dict[str, float]) -> list[J
         jobs.append(Job(f"clean {corpus}", job_s + seconds * cost["clean_core_s"], stage="data"))
     cleaned = tuple(job.name for job in jobs)
     jobs.append(Job("manifest", job_s, after=cleaned, stage="data"))
-    jobs.append(
-        Job("align", job_s + audio * cost["align_core_s"], after=("manifest",), stage="align")
-    )
+    seconds = job_s + cost["train_aligner_core_s"]
+    jobs.append(Job("train aligner", seconds, after=("manifest",), stage="align"))
+    pieces = tuple(f"align {shard}" for shard in range(sweep.alignment_shards))
+    each = job_s + audio * cost["align_core_s"] / sweep.alignment_shards
+    jobs += [Job(piece, each, after=("train aligner",), stage="align") for piece in pieces]
+    seconds = job_s + sum(n for _, n in CORPORA.values()) * cost["index_alignment_core_s"]
+    jobs.append(Job("align", seconds, after=pieces, stage="align"))
     shards = tuple(f"features {shard}" for shard in range(sweep.shards))
     each = job_s + audio * cost["features_core_s"] / sweep.shards
     jobs += [Job(shard, each, after=("align",), stage="features") for shard in shards]
