@@ -283,15 +283,16 @@ def inspect_backbone(
     per unit of rank."""
     from eele.backbones import build
     from eele.peft.lora import parameters_per_rank, refusal
-    from eele.sites import SITES, site_modules
+    from eele.sites import SITES, backbone_sites
 
     if name not in SITES:
         raise ConfigError(f"unknown backbone '{name}'; allowed: {', '.join(SITES)}")
     config = study.backbone.model_copy(update={"name": name})
     model = build(config, phones, speakers, study.audio)
     sites: dict[str, object] = {}
-    for site in SITES[name]:
-        modules = site_modules(model, config, site.name)
+    where = backbone_sites(config)
+    for site in where.names:
+        modules = where.modules(model, site)
         rows = [
             {
                 "module": key,
@@ -303,7 +304,7 @@ def inspect_backbone(
             }
             for key, module in modules.items()
         ]
-        sites[site.name] = {
+        sites[site] = {
             "modules": rows,
             "parameters": sum(int(str(row["parameters"])) for row in rows),
             "lora_parameters_per_rank": sum(int(str(r["lora_parameters_per_rank"])) for r in rows),

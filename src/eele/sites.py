@@ -1,7 +1,8 @@
-"""Insertion sites as data: which modules of a backbone belong to a site, and how many must be there.
+"""Insertion sites as data: which modules of a model belong to a site, and how many must be there.
 
 A site that matches fewer or more modules than expected stops the run: a half-matched site looks like a
-weak result.
+weak result. Adaptation methods know models through a `SiteMap` alone: here are those of the synthesisers, in
+`eele.ser.sites` those of speech encoders.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from eele.config.models import BackboneConfig, FastSpeech2Config, Vits2Config
 from eele.errors import ConfigError
@@ -18,13 +19,136 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+#: The two halves of a Transformer layer.
+Part = Literal["attention", "feed_forward"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """One Transformer layer, by the names of its modules in the model."""
+
+    name: str
+    expand: str  # first map of the feed-forward
+    contract: str  # last map of the feed-forward
+    attention: str  # takes states (batch, time, channels) and a mask
+    attention_norm: str | None  # where it stands before the attention; None where it follows it
+    parts: frozenset[Part]  # what of the layer belongs to the site
+    reads_weights: bool  # the attention computes with its maps' weights instead of calling the maps
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The Transformer layers of a site; module names are those within a layer."""
+
+    pattern: str  # matched against whole names of layers
+    expand: str
+    contract: str
+    attention: str
+    attention_norm: str | None = None
+    parts: frozenset[Part] = frozenset(("attention", "feed_forward"))
+    reads_weights: bool = False
+
+    def block(self, name: str) -> Block:
+        """The layer called `name`."""
+        norm = self.attention_norm
+        return Block(
+            name,
+            f"{name}.{self.expand}",
+            f"{name}.{self.contract}",
+            f"{name}.{self.attention}",
+            f"{name}.{norm}" if norm else None,
+            self.parts,
+            self.reads_weights,
+        )
+
+
 @dataclass(frozen=True)
 class Site:
-    """A named part of a backbone."""
+    """A named part of a model."""
 
     name: str
     pattern: str  # matched against whole module names
-    expected: Callable[[Any], int]  # number of weight-holding modules, from the backbone's sizes
+    expected: Callable[[Any], int]  # number of weight-holding modules, from the model's sizes
+    layers: Layers | None = None  # None where the site has no Transformer layers
+
+
+class SiteMap(Protocol):
+    """Where a model can be adapted."""
+
+    @property
+    def name(self) -> str:
+        """The model, for messages."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The sites."""
+
+    def modules(self, model: nn.Module, site: str) -> dict[str, nn.Module]:
+        """Name -> module of every module of `site` that itself holds weights; adapters are seen through.
+
+        Raises ConfigError when the site is unknown or the number of modules is not the expected one.
+        """
+
+    def blocks(self, model: nn.Module, site: str) -> list[Block]:
+        """The Transformer layers of `site`, in the model's order; none where it has none.
+
+        Raises ConfigError as `modules` does.
+        """
+
+
+@dataclass(frozen=True)
+class Sites:
+    """The site map of a model whose sites are given as data."""
+
+    name: str
+    sites: tuple[Site, ...]
+    sizes: Any  # what the sites' `expected` asks
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The sites."""
+        return tuple(site.name for site in self.sites)
+
+    def modules(self, model: nn.Module, site: str) -> dict[str, nn.Module]:
+        """See `SiteMap.modules`."""
+        entry = self._site(site)
+        pattern = re.compile(entry.pattern)
+        found = {
+            name: module
+            for name, module in _plain(model)
+            if pattern.fullmatch(name) and _holds_weights(module)
+        }
+        expected = entry.expected(self.sizes)
+        if len(found) != expected:
+            raise ConfigError(
+                f"site '{site}' of {self.name} matches {len(found)} modules, expected {expected}: "
+                f"{', '.join(found)}"
+            )
+        return found
+
+    def blocks(self, model: nn.Module, site: str) -> list[Block]:
+        """See `SiteMap.blocks`."""
+        self.modules(model, site)
+        layers = self._site(site).layers
+        if layers is None:
+            return []
+        pattern = re.compile(layers.pattern)
+        return [layers.block(name) for name, _ in _plain(model) if pattern.fullmatch(name)]
+
+    def _site(self, name: str) -> Site:
+        for site in self.sites:
+            if site.name == name:
+                return site
+        raise ConfigError(f"unknown site '{name}' of {self.name}; allowed: {', '.join(self.names)}")
+
+
+def width(model: nn.Module, block: Block) -> int:
+    """Channels of the states that pass through `block`."""
+    for _, module in _plain(model.get_submodule(block.contract)):
+        size = getattr(module, "out_features", None) or getattr(module, "out_channels", None)
+        if size:
+            return int(size)
+    raise ConfigError(f"{block.contract} holds neither a linear map nor a convolution")
 
 
 _BLOCK = 6  # query, key, value, output, expand, contract
@@ -42,15 +166,18 @@ def _fastspeech2() -> tuple[Site, ...]:
     def decoder(c: FastSpeech2Config) -> int:
         return stack(c.decoder_layers) + 1 + 2 * c.postnet_layers - 1
 
+    def layers(stack: str) -> Layers:
+        return Layers(rf"{stack}\.blocks\.\d+", "expand", "contract", "attention", "attention_norm")
+
     return (
-        Site("text_encoder", r"phone_embedding|encoder\..+", encoder),
+        Site("text_encoder", r"phone_embedding|encoder\..+", encoder, layers("encoder")),
         Site("duration", r"duration_predictor\..+", lambda c: _PREDICTOR),
         Site(
             "variance",
             r"(pitch|energy)_predictor\..+|(pitch|energy)_embedding\..+",
             lambda c: 2 * _PREDICTOR + 2,
         ),
-        Site("decoder", r"decoder\..+|mel_projection|postnet\..+", decoder),
+        Site("decoder", r"decoder\..+|mel_projection|postnet\..+", decoder, layers("decoder")),
     )
 
 
@@ -84,10 +211,13 @@ def _vits2() -> tuple[Site, ...]:
         # First, speaker and last layer.
         return 3 + len(d.upsample_rates) * (1 + residual)
 
+    def layers(stacks: str) -> Layers:
+        return Layers(rf"{stacks}\.blocks\.\d+", "expand", "contract", "attention")
+
     return (
-        Site("text_encoder", r"text_encoder\..+", text_encoder),
+        Site("text_encoder", r"text_encoder\..+", text_encoder, layers("text_encoder")),
         Site("duration", r"duration_predictor\..+", duration),
-        Site("flow", r"flow\..+", flow),
+        Site("flow", r"flow\..+", flow, layers(r"flow\.couplings\.\d+")),
         Site("decoder", r"decoder\..+", decoder),
     )
 
@@ -95,29 +225,9 @@ def _vits2() -> tuple[Site, ...]:
 SITES: dict[str, tuple[Site, ...]] = {"fastspeech2": _fastspeech2(), "vits2": _vits2()}
 
 
-def site_modules(model: nn.Module, config: BackboneConfig, site: str) -> dict[str, nn.Module]:
-    """Name -> module of every module of `site` that itself holds weights; adapters are seen through.
-
-    Raises ConfigError when the site is unknown or the number of modules is not the expected one.
-    """
-    sites = {entry.name: entry for entry in SITES[config.name]}
-    if site not in sites:
-        raise ConfigError(
-            f"unknown site '{site}' of backbone {config.name}; allowed: {', '.join(sites)}"
-        )
-    pattern = re.compile(sites[site].pattern)
-    found = {
-        name: module
-        for name, module in _plain(model)
-        if pattern.fullmatch(name) and _holds_weights(module)
-    }
-    expected = sites[site].expected(getattr(config, config.name))
-    if len(found) != expected:
-        raise ConfigError(
-            f"site '{site}' of backbone {config.name} matches {len(found)} modules, expected {expected}: "
-            f"{', '.join(found)}"
-        )
-    return found
+def backbone_sites(config: BackboneConfig) -> Sites:
+    """Where the synthesiser of `config` can be adapted."""
+    return Sites(f"backbone {config.name}", SITES[config.name], getattr(config, config.name))
 
 
 def _plain(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -128,6 +238,10 @@ def _plain(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     inside: str | None = None
     for name, module in model.named_modules():
         if inside is not None and name.startswith(inside):
+            continue
+        if getattr(module, "is_inserted", False):
+            # An adapter that stands beside the model's modules.
+            inside = f"{name}."
             continue
         if hasattr(module, "get_base_layer"):
             inside, module = f"{name}.", module.get_base_layer()

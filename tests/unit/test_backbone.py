@@ -9,7 +9,7 @@ from eele.backbones import build
 from eele.backbones.base import Backbone, Batch
 from eele.backbones.layers import expand_phones, length_mask, sinusoids
 from eele.config.models import AudioConfig, BackboneConfig, FastSpeech2Config
-from eele.sites import SITES, site_modules
+from eele.sites import SITES, backbone_sites
 
 CONFIG = BackboneConfig(
     fastspeech2=FastSpeech2Config(
@@ -99,7 +99,9 @@ def test_padded_losses_are_the_weighted_mean_of_lone_losses(net: Backbone) -> No
 def test_pruned_losses_have_the_same_gradients_as_all_losses(net: Backbone, site: str) -> None:
     """A site's own loss terms carry its whole gradient: the others may be left out."""
     batch = padded(items())
-    weights = [p for m in site_modules(net, CONFIG, site).values() for p in m.parameters()]
+    weights = [
+        p for m in backbone_sites(CONFIG).modules(net, site).values() for p in m.parameters()
+    ]
     gradients = []
     for terms in (None, net.site_losses[site]):
         net.zero_grad()

@@ -13,7 +13,7 @@ from eele.config.models import AudioConfig, BackboneConfig, FastSpeech2Config
 from eele.errors import CheckpointError, ConfigError
 from eele.peft import METHODS, method
 from eele.peft.base import AdapterSpec
-from eele.sites import SITES, site_modules
+from eele.sites import SITES, backbone_sites
 
 CONFIG = BackboneConfig(
     fastspeech2=FastSpeech2Config(
@@ -87,16 +87,16 @@ class TestEveryMethodAtEverySite:
     def test_identity_at_start(self, name: str, sites: tuple[str, ...], rank: int) -> None:
         net = model()
         before = teacher_forced(net)
-        method(name).attach(net, CONFIG, spec(name, sites, rank))
+        method(name).attach(net, backbone_sites(CONFIG), spec(name, sites, rank))
         assert torch.equal(teacher_forced(net), before)
 
     def test_only_the_adapter_moves_and_only_inside_its_sites(
         self, name: str, sites: tuple[str, ...], rank: int
     ) -> None:
         net = model()
-        inside = {m for site in sites for m in site_modules(net, CONFIG, site)}
+        inside = {m for site in sites for m in backbone_sites(CONFIG).modules(net, site)}
         before = {k: v.clone() for k, v in net.state_dict().items()}
-        method(name).attach(net, CONFIG, spec(name, sites, rank))
+        method(name).attach(net, backbone_sites(CONFIG), spec(name, sites, rank))
         started = {k: v.clone() for k, v in net.state_dict().items()}
         train(net)
         moved = {k for k, v in net.state_dict().items() if not torch.equal(v, started[k])}
@@ -117,17 +117,17 @@ class TestEveryMethodAtEverySite:
 
     def test_count_equals_formula(self, name: str, sites: tuple[str, ...], rank: int) -> None:
         net = model()
-        expected = method(name).formula(net, CONFIG, spec(name, sites, rank))
-        method(name).attach(net, CONFIG, spec(name, sites, rank))
+        expected = method(name).formula(net, backbone_sites(CONFIG), spec(name, sites, rank))
+        method(name).attach(net, backbone_sites(CONFIG), spec(name, sites, rank))
         assert sum(p.numel() for p in net.parameters() if p.requires_grad) == expected
 
     def test_save_and_load_agree(self, name: str, sites: tuple[str, ...], rank: int) -> None:
         net = model()
         how = method(name)
-        how.attach(net, CONFIG, spec(name, sites, rank))
+        how.attach(net, backbone_sites(CONFIG), spec(name, sites, rank))
         train(net)
         again = model()
-        how.attach(again, CONFIG, spec(name, sites, rank))
+        how.attach(again, backbone_sites(CONFIG), spec(name, sites, rank))
         how.load(again, how.state(net))
         assert torch.equal(teacher_forced(again), teacher_forced(net))
 
@@ -137,11 +137,11 @@ class TestEveryMethodAtEverySite:
         net = model()
         neutral = speech(net), teacher_forced(net)
         how = method(name)
-        how.attach(net, CONFIG, spec(name, sites, rank))
+        how.attach(net, backbone_sites(CONFIG), spec(name, sites, rank))
         train(net)
         tuned = teacher_forced(net)
         other = model()
-        how.attach(other, CONFIG, spec(name, sites, rank))
+        how.attach(other, backbone_sites(CONFIG), spec(name, sites, rank))
         how.load(other, how.state(net))
         how.scale(other, 0.0)
         assert torch.equal(speech(other), neutral[0])
@@ -155,7 +155,7 @@ class TestEveryMethodAtEverySite:
     def test_merge_is_exact(self, name: str, sites: tuple[str, ...], rank: int) -> None:
         net = model().double()
         how = method(name)
-        how.attach(net, CONFIG, spec(name, sites, rank))
+        how.attach(net, backbone_sites(CONFIG), spec(name, sites, rank))
         net.double()
 
         def outputs() -> torch.Tensor:
@@ -181,12 +181,12 @@ def test_two_adapters_side_by_side_add_up() -> None:
     for emotion, sites, rank in (("happy", ("decoder",), 2), ("sad", ("decoder", "duration"), 3)):
         net = model()
         torch.manual_seed(rank)
-        how.attach(net, CONFIG, spec("lora", sites, rank))
+        how.attach(net, backbone_sites(CONFIG), spec("lora", sites, rank))
         train(net)
         parts[emotion] = (sites, rank, how.state(net))
     both = model()
     for emotion, (sites, rank, state) in parts.items():
-        how.attach(both, CONFIG, spec("lora", sites, rank), emotion)
+        how.attach(both, backbone_sites(CONFIG), spec("lora", sites, rank), emotion)
         how.load(both, state, emotion)
     how.scale(both, 0.7, "happy")
     how.scale(both, 0.4, "sad")
@@ -207,7 +207,7 @@ def test_two_adapters_side_by_side_add_up() -> None:
 
 
 def test_what_lora_leaves_alone_is_listed() -> None:
-    attached = method("lora").attach(model(), CONFIG, spec("lora", ("decoder",), 2))
+    attached = method("lora").attach(model(), backbone_sites(CONFIG), spec("lora", ("decoder",), 2))
     assert all(entry["type"] == "LayerNorm" for entry in attached.unwrappable)
     assert attached.unwrappable
 
@@ -215,14 +215,14 @@ def test_what_lora_leaves_alone_is_listed() -> None:
 def test_foreign_adapter_is_refused() -> None:
     how = method("lora")
     net = model()
-    how.attach(net, CONFIG, spec("lora", ("decoder",), 2))
+    how.attach(net, backbone_sites(CONFIG), spec("lora", ("decoder",), 2))
     state = how.state(net)
     other = model()
-    how.attach(other, CONFIG, spec("lora", ("decoder",), 3))
+    how.attach(other, backbone_sites(CONFIG), spec("lora", ("decoder",), 3))
     with pytest.raises(CheckpointError, match="shape"):
         how.load(other, state)
     third = model()
-    how.attach(third, CONFIG, spec("lora", ("duration",), 2))
+    how.attach(third, backbone_sites(CONFIG), spec("lora", ("duration",), 2))
     with pytest.raises(CheckpointError, match="does not fit"):
         how.load(third, state)
 
@@ -231,9 +231,9 @@ def test_site_that_matches_the_wrong_number_of_modules_stops() -> None:
     net = model()
     net.decoder.blocks = net.decoder.blocks[:1]
     with pytest.raises(ConfigError, match="expected"):
-        site_modules(net, CONFIG, "decoder")
+        backbone_sites(CONFIG).modules(net, "decoder")
     with pytest.raises(ConfigError, match="unknown site 'flow'"):
-        site_modules(net, CONFIG, "flow")
+        backbone_sites(CONFIG).modules(net, "flow")
 
 
 def test_unknown_method_names_those_allowed() -> None:

@@ -15,7 +15,7 @@ from eele.config.models import BackboneConfig
 from eele.errors import ConfigError
 from eele.peft.base import AdapterSpec
 from eele.peft.lora import Lora, parameters_per_rank, refusal
-from eele.sites import SITES, Site
+from eele.sites import SITES, Site, backbone_sites
 
 CONFIG = BackboneConfig()
 RANK = 3
@@ -92,7 +92,7 @@ def spec(rank: int = RANK, alpha: float = 6.0) -> AdapterSpec:
 def adapted(name: str, adapter: str = "adapter", steps: int = 5, rank: int = RANK) -> Model:
     model = Model(name)
     torch.manual_seed(rank)
-    Lora().attach(model, CONFIG, spec(rank), adapter)
+    Lora().attach(model, backbone_sites(CONFIG), spec(rank), adapter)
     train(model, steps)
     return model
 
@@ -168,7 +168,7 @@ class TestEveryLayer:
     def test_count_equals_formula(self, name: str) -> None:
         model, per_rank = Model(name), LAYERS[name][1]
         assert parameters_per_rank(model.layer) == per_rank
-        assert Lora().formula(model, CONFIG, spec()) == RANK * per_rank
+        assert Lora().formula(model, backbone_sites(CONFIG), spec()) == RANK * per_rank
         model = adapted(name, steps=0)
         assert sum(p.numel() for p in model.parameters() if p.requires_grad) == RANK * per_rank
 
@@ -178,7 +178,7 @@ class TestEveryLayer:
         assert isinstance(layer.weight, nn.Parameter)
         for adapter, rank, strength in (("happy", 2, 0.7), ("sad", 4, 0.4)):
             alone = adapted(name, rank=rank)
-            Lora().attach(both, CONFIG, spec(rank), adapter)
+            Lora().attach(both, backbone_sites(CONFIG), spec(rank), adapter)
             Lora().load(both, Lora().state(alone), adapter)
             Lora().scale(both, strength, adapter)
             Lora().merge(alone)
@@ -204,7 +204,7 @@ class TestEveryLayer:
     def test_dropout_acts_in_training_alone(self, name: str) -> None:
         model = Model(name)
         with_dropout = AdapterSpec("lora", ("only",), RANK, dropout=0.5)
-        Lora().attach(model, CONFIG, with_dropout)
+        Lora().attach(model, backbone_sites(CONFIG), with_dropout)
         train(model, 5)
         still = output(model.eval())
         assert torch.equal(output(model), still)
@@ -221,10 +221,10 @@ def test_a_second_adapter_leaves_the_first_as_it_is(
     model.other = nn.Linear(2, 2)
     Lora().scale(model, strength, "happy")
     before = output(model)
-    Lora().attach(model, CONFIG, spec(), "sad")
+    Lora().attach(model, backbone_sites(CONFIG), spec(), "sad")
     assert torch.equal(output(model), before)
     monkeypatch.setitem(SITES, CONFIG.name, (Site("only", "other", lambda sizes: 1),))
-    Lora().attach(model, CONFIG, spec(), "angry")
+    Lora().attach(model, backbone_sites(CONFIG), spec(), "angry")
     assert torch.equal(output(model), before)
 
 
@@ -234,7 +234,7 @@ def test_first_weights_of_a_transposed_convolution_do_not_depend_on_the_rank() -
         model = Model("")
         model.layer = nn.ConvTranspose1d(128, 8, 16, stride=8, padding=4)
         torch.manual_seed(0)
-        Lora().attach(model, CONFIG, spec(rank))
+        Lora().attach(model, backbone_sites(CONFIG), spec(rank))
         down = model.layer.lora_A["adapter"]
         with torch.no_grad():
             hidden = down(torch.randn(16, 128, 64))[:, :, 8:-8]
@@ -268,7 +268,7 @@ def test_what_cannot_be_wrapped_exactly_is_left_alone_and_listed(
     before = deepcopy(model.refused.state_dict())
     both = Site("only", r"(layer|refused)(\..+)?", lambda sizes: 2)
     monkeypatch.setitem(SITES, CONFIG.name, (both,))
-    attached = Lora().attach(model, CONFIG, spec())
+    attached = Lora().attach(model, backbone_sites(CONFIG), spec())
     assert attached.wrapped == ["layer"]
     (left,) = attached.unwrappable
     assert left["module"] == "refused" and reason in left["reason"]
@@ -278,7 +278,7 @@ def test_what_cannot_be_wrapped_exactly_is_left_alone_and_listed(
     only = Site("only", r"refused(\..+)?", lambda sizes: 1)
     monkeypatch.setitem(SITES, CONFIG.name, (only,))
     with pytest.raises(ConfigError, match="can wrap no module"):
-        Lora().attach(model, CONFIG, spec())
+        Lora().attach(model, backbone_sites(CONFIG), spec())
 
 
 def test_layer_marked_for_weight_normalisation_is_plain() -> None:

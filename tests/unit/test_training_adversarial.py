@@ -19,6 +19,7 @@ from eele.backbones.vits2.model import Vits2
 from eele.config.models import PretrainingConfig, RuntimeConfig
 from eele.peft import method
 from eele.peft.base import AdapterSpec
+from eele.sites import backbone_sites
 from eele.stage import Interrupted
 from eele.training import checkpoint
 from eele.training.data import Normaliser, SpeechSet
@@ -73,7 +74,7 @@ def train(
     how = method("lora")
     if sites:
         torch.manual_seed(2)
-        how.attach(model, config(), AdapterSpec("lora", sites, 2, 2.0))
+        how.attach(model, backbone_sites(config()), AdapterSpec("lora", sites, 2, 2.0))
         model.adapt(sites, 1)
     else:
         model.normalise_weights()

@@ -11,7 +11,7 @@ from eele.backbones.vits2.model import Vits2
 from eele.backbones.vits2.parts import Parts
 from eele.peft import method
 from eele.peft.base import AdapterSpec
-from eele.sites import SITES, site_modules
+from eele.sites import SITES, backbone_sites
 from eele.vocabulary import SCHEMES, scheme_sites
 
 
@@ -55,7 +55,9 @@ def test_a_cells_own_terms_carry_the_whole_gradient(scheme: str, predictor: str)
     found = []
     for pruned in (False, True):
         model = net(predictor)
-        method("lora").attach(model, config(predictor), AdapterSpec("lora", sites, 2, 2.0))
+        method("lora").attach(
+            model, backbone_sites(config(predictor)), AdapterSpec("lora", sites, 2, 2.0)
+        )
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if "lora" in name:
@@ -161,4 +163,4 @@ def test_frozen_parts_of_a_cell_stay_in_evaluation_mode() -> None:
 @pytest.mark.parametrize("predictor", ["flow", "adversarial"])
 @pytest.mark.parametrize("site", [site.name for site in SITES["vits2"]])
 def test_sites_hold_the_expected_modules(site: str, predictor: str) -> None:
-    assert site_modules(net(predictor), config(predictor), site)
+    assert backbone_sites(config(predictor)).modules(net(predictor), site)

@@ -13,7 +13,7 @@ from eele.config.models import AudioConfig, BackboneConfig
 from eele.peft import method
 from eele.peft.base import AdapterSpec
 from eele.peft.lora import parameters_per_rank, wrappable
-from eele.sites import SITES, site_modules
+from eele.sites import SITES, backbone_sites
 
 
 def vits2(predictor: str) -> tuple[nn.Module, BackboneConfig]:
@@ -28,7 +28,7 @@ def vits2(predictor: str) -> tuple[nn.Module, BackboneConfig]:
 @pytest.mark.parametrize("predictor", ["flow", "adversarial"])
 def test_sites_of_vits2_hold_all_of_its_speaking_parts(predictor: str) -> None:
     model, config = vits2(predictor)
-    found = {site.name: site_modules(model, config, site.name) for site in SITES["vits2"]}
+    found = {site.name: backbone_sites(config).modules(model, site.name) for site in SITES["vits2"]}
     counts = {"text_encoder": 57, "duration": 143, "flow": 80, "decoder": 79}
     if predictor == "adversarial":
         counts["duration"] = 7
@@ -63,7 +63,7 @@ def test_counts_of_vits2_follow_its_sizes(changes: dict, site: str, count: int) 
     config = BackboneConfig.model_validate({"name": "vits2", "vits2": changes})
     with torch.device("meta"):
         model = build(config, phones=9, speakers=2, audio=AudioConfig())
-    assert len(site_modules(model, config, site)) == count
+    assert len(backbone_sites(config).modules(model, site)) == count
 
 
 def test_lora_weights_per_rank_at_the_published_sizes() -> None:
@@ -72,7 +72,7 @@ def test_lora_weights_per_rank_at_the_published_sizes() -> None:
     found: dict[str, dict[str, nn.Module]] = {}
     refused: dict[str, list[str]] = {}
     for site in ("text_encoder", "flow", "decoder", "duration"):
-        found[site], left = wrappable(model, config, (site,))
+        found[site], left = wrappable(model, backbone_sites(config), (site,))
         refused[site] = sorted(entry["reason"].split(" (")[0] for entry in left)
     parts = {site: list(modules.values()) for site, modules in found.items()}
     text = found["text_encoder"]
@@ -124,9 +124,9 @@ def test_vits2_attaches_twice_at_every_site() -> None:
     sites = tuple(site.name for site in SITES["vits2"])
     how = method("lora")
     twice = AdapterSpec("lora", sites, 2)
-    count = how.formula(model, config, twice)
-    first = how.attach(model, config, twice, "happy")
-    second = how.attach(model, config, twice, "sad")
+    count = how.formula(model, backbone_sites(config), twice)
+    first = how.attach(model, backbone_sites(config), twice, "happy")
+    second = how.attach(model, backbone_sites(config), twice, "sad")
     assert first == second
     assert len(first.wrapped) == 1 + 37 + 1 + 68 + 79 + 51
     assert {entry["type"] for entry in first.unwrappable} == {
@@ -145,12 +145,12 @@ def test_decoder_of_vits2_is_adapted_and_merged_once_its_weights_are_folded() ->
             parameter.mul_(4)  # first weights so small give silence
     spec = AdapterSpec("lora", ("decoder",), 2, alpha=2.0)
     model.normalise_weights()
-    attached = method("lora").attach(deepcopy(model), config, spec)
+    attached = method("lora").attach(deepcopy(model), backbone_sites(config), spec)
     assert attached.wrapped == ["decoder.pre", "decoder.cond", "decoder.post"]
     assert len(attached.unwrappable) == 76
     assert all("weight-normalised" in left["reason"] for left in attached.unwrappable)
     model.fold_weights()
-    assert len(method("lora").attach(model, config, spec).wrapped) == 79
+    assert len(method("lora").attach(model, backbone_sites(config), spec).wrapped) == 79
     latent, voice = torch.randn(1, 8, 6), torch.randn(1, 4)
     neutral = model.decoder(latent, voice).detach()
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.02)

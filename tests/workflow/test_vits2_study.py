@@ -9,7 +9,7 @@ from running import HERE, ROOT, SMOKE, run
 from eele.cells import sweep
 from eele.config import load_study
 from eele.neutral import NeutralModel
-from eele.sites import site_modules
+from eele.sites import backbone_sites
 
 pytestmark = pytest.mark.workflow
 
@@ -119,7 +119,9 @@ def test_what_a_scheme_holds_is_wrapped_or_listed(study, rows):
         found = read(study, LORA.format(scheme), "adapter/training.json")
         bare = [entry["module"] for entry in found["unwrappable"]]
         wrapped = read(study, LORA.format(scheme), "adapter/adapter.json")["wrapped"]
-        modules = {name for site in sites for name in site_modules(model, neutral.backbone, site)}
+        modules = {
+            name for site in sites for name in backbone_sites(neutral.backbone).modules(model, site)
+        }
         assert sorted([*bare, *wrapped]) == sorted(modules)
         assert all("Norm" in e["type"] or "Attention" in e["type"] for e in found["unwrappable"])
         assert all(e["type"] in e["reason"] for e in found["unwrappable"])

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 METHODS: Registry[str] = Registry("method")
 METHODS.register("lora", "eele.peft.lora:Lora")
 METHODS.register("full", "eele.peft.full:Full")
+METHODS.register("bottleneck", "eele.peft.bottleneck:Bottleneck")
+METHODS.register("parallel_bottleneck", "eele.peft.parallel_bottleneck:ParallelBottleneck")
+METHODS.register("prompt", "eele.peft.prompt:Prompt")
+METHODS.register("combined", "eele.peft.combined:Combined")
 
 
 def method(name: str) -> Method:

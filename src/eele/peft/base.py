@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from eele.config.models import BackboneConfig
+from eele.errors import CheckpointError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from eele.sites import SiteMap
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class AdapterSpec:
 
     method: str
     sites: tuple[str, ...]
-    rank: int
+    rank: int  # the method's size: LoRA's rank, inner channels of a bottleneck, number of prompts
     alpha: float = 1.0
     dropout: float = 0.0
 
@@ -48,17 +50,21 @@ class Attachment:
 
 
 class Method(ABC):
-    """One way to adapt sites of a frozen backbone."""
+    """One way to adapt sites of a frozen model."""
 
     name: str
+    identity_at_start: ClassVar[bool] = (
+        True  # False where a fresh adapter already changes the model
+    )
 
     @abstractmethod
     def attach(
-        self, model: nn.Module, backbone: BackboneConfig, spec: AdapterSpec, name: str = "adapter"
+        self, model: nn.Module, sites: SiteMap, spec: AdapterSpec, name: str = "adapter"
     ) -> Attachment:
-        """Insert a fresh adapter called `name` that changes nothing yet; only it is left trainable.
+        """Insert a fresh adapter called `name`; only it is left trainable.
 
-        New weights come from torch's global random state. Raises ConfigError when nothing can be wrapped.
+        It changes nothing yet where `identity_at_start`. New weights come from torch's global random state.
+        Raises ConfigError when nothing can be adapted, or when the method makes no sense at a site.
         """
 
     @abstractmethod
@@ -78,5 +84,38 @@ class Method(ABC):
         """Fold the active adapters into the base weights; refuses where the result would not be exact."""
 
     @abstractmethod
-    def formula(self, model: nn.Module, backbone: BackboneConfig, spec: AdapterSpec) -> int:
+    def formula(self, model: nn.Module, sites: SiteMap, spec: AdapterSpec) -> int:
         """Trainable parameters that `attach` would give, from layer shapes alone."""
+
+
+class Adapter(Method):
+    """A method that leaves the model's own weights alone and adds its own."""
+
+    @abstractmethod
+    def parameters(self, model: nn.Module, name: str = "adapter") -> dict[str, nn.Parameter]:
+        """The weights of adapter `name`, under names free of it."""
+
+    def state(self, model: nn.Module, name: str = "adapter") -> dict[str, Tensor]:
+        return {key: p.detach().cpu().clone() for key, p in self.parameters(model, name).items()}
+
+    def load(self, model: nn.Module, state: Mapping[str, Tensor], name: str = "adapter") -> None:
+        parameters = self.parameters(model, name)
+        if parameters.keys() != state.keys():
+            difference = sorted(parameters.keys() ^ state.keys())
+            raise CheckpointError(
+                f"adapter does not fit its sites; differing weights: {difference[:4]}"
+            )
+        for key, parameter in parameters.items():
+            if parameter.shape != state[key].shape:
+                raise CheckpointError(
+                    f"adapter weight {key} has shape {tuple(state[key].shape)}, "
+                    f"expected {tuple(parameter.shape)}"
+                )
+            parameter.data.copy_(state[key])
+
+    def train_alone(self, model: nn.Module, name: str) -> None:
+        """Leave adapter `name` trainable, and nothing else in the model."""
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        for parameter in self.parameters(model, name).values():
+            parameter.requires_grad_(True)

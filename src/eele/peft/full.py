@@ -1,15 +1,18 @@
-"""Full fine-tuning: every weight of the backbone moves. The yardstick, not an adapter."""
+"""Full fine-tuning: every weight of the model moves. The yardstick, not an adapter."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from eele.config.models import BackboneConfig
 from eele.errors import CheckpointError, ConfigError
 from eele.peft.base import AdapterSpec, Attachment, Method
+
+if TYPE_CHECKING:
+    from eele.sites import SiteMap
 
 _BASE = "_eele_full_base"
 _DELTA = "_eele_full_delta"
@@ -21,7 +24,7 @@ class Full(Method):
     name = "full"
 
     def attach(
-        self, model: nn.Module, backbone: BackboneConfig, spec: AdapterSpec, name: str = "adapter"
+        self, model: nn.Module, sites: SiteMap, spec: AdapterSpec, name: str = "adapter"
     ) -> Attachment:
         for parameter in model.parameters():
             parameter.requires_grad_(True)
@@ -54,5 +57,5 @@ class Full(Method):
     def merge(self, model: nn.Module) -> None:
         """Nothing to fold: the weights are the model's own."""
 
-    def formula(self, model: nn.Module, backbone: BackboneConfig, spec: AdapterSpec) -> int:
+    def formula(self, model: nn.Module, sites: SiteMap, spec: AdapterSpec) -> int:
         return sum(parameter.numel() for parameter in model.parameters())

@@ -9,15 +9,16 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from eele.config.models import BackboneConfig
-from eele.errors import CheckpointError, ConfigError
-from eele.peft.base import AdapterSpec, Attachment, Method
-from eele.sites import site_modules
+from eele.errors import ConfigError
+from eele.peft.base import Adapter, AdapterSpec, Attachment
+from eele.peft.inserted import hand_over_hooks
+
+if TYPE_CHECKING:
+    from eele.sites import SiteMap
 
 _CONVOLUTIONS = (nn.Conv1d, nn.ConvTranspose1d)
 
@@ -45,13 +46,13 @@ def parameters_per_rank(module: nn.Module) -> int:
 
 
 def wrappable(
-    model: nn.Module, backbone: BackboneConfig, sites: tuple[str, ...]
+    model: nn.Module, sites: SiteMap, names: tuple[str, ...]
 ) -> tuple[dict[str, nn.Module], list[dict[str, str]]]:
-    """Modules of `sites` that LoRA wraps, and those it leaves alone with the reason."""
+    """Modules of the sites `names` that LoRA wraps, and those it leaves alone with the reason."""
     yes: dict[str, nn.Module] = {}
     no: list[dict[str, str]] = []
-    for site in sites:
-        for name, module in site_modules(model, backbone, site).items():
+    for site in names:
+        for name, module in sites.modules(model, site).items():
             reason = refusal(module)
             if reason is None:
                 yes[name] = module
@@ -60,19 +61,20 @@ def wrappable(
     return yes, no
 
 
-class Lora(Method):
+class Lora(Adapter):
     """LoRA through `peft`, injected into the plain model."""
 
     name = "lora"
 
     def attach(
-        self, model: nn.Module, backbone: BackboneConfig, spec: AdapterSpec, name: str = "adapter"
+        self, model: nn.Module, sites: SiteMap, spec: AdapterSpec, name: str = "adapter"
     ) -> Attachment:
         from peft import LoraConfig, inject_adapter_in_model
 
         from eele.peft.lora_convolutions import LAYERS
+        from eele.peft.lora_read import READ_LAYERS
 
-        modules, refused = wrappable(model, backbone, spec.sites)
+        modules, refused = wrappable(model, sites, spec.sites)
         if not modules:
             raise ConfigError(f"lora can wrap no module of the sites {', '.join(spec.sites)}")
         config = LoraConfig(
@@ -82,7 +84,8 @@ class Lora(Method):
             target_modules=_exactly(modules),
             bias="none",
         )
-        config._register_custom_module(LAYERS)
+        read = any(block.reads_weights for s in spec.sites for block in sites.blocks(model, s))
+        config._register_custom_module({**LAYERS, **(READ_LAYERS if read else {})})
         active = {layer: _active(layer) for layer in _layers(model)}
         with warnings.catch_warnings():
             # Several adapters side by side are meant here.
@@ -91,36 +94,23 @@ class Lora(Method):
         for layer in _layers(model):
             # peft leaves the new adapter alone active, in the whole model.
             _activate(layer, active.get(layer, []) + [name] * (name in layer.r))
+            hand_over_hooks(layer.get_base_layer(), layer)
         wrapped = [n for n, m in model.named_modules() if name in getattr(m, "r", {})]
         if sorted(wrapped) != sorted(modules):
             difference = set(wrapped) ^ set(modules)
             raise ConfigError(
                 f"lora wrapped other modules than its sites hold: {sorted(difference)}"
             )
-        for parameter in model.parameters():
-            parameter.requires_grad_(False)
-        for _, parameter in self._parameters(model, name):
-            parameter.requires_grad_(True)
+        self.train_alone(model, name)
         return Attachment(wrapped, refused)
 
-    def state(self, model: nn.Module, name: str = "adapter") -> dict[str, Tensor]:
-        return {key: p.detach().cpu().clone() for key, p in self._parameters(model, name)}
-
-    def load(self, model: nn.Module, state: Mapping[str, Tensor], name: str = "adapter") -> None:
-        parameters = dict(self._parameters(model, name))
-        if parameters.keys() != state.keys():
-            difference = sorted(parameters.keys() ^ state.keys())
-            raise CheckpointError(
-                f"adapter does not fit its sites; differing weights: {difference[:4]}"
-            )
-        with torch.no_grad():
-            for key, parameter in parameters.items():
-                if parameter.shape != state[key].shape:
-                    raise CheckpointError(
-                        f"adapter weight {key} has shape {tuple(state[key].shape)}, "
-                        f"expected {tuple(parameter.shape)}"
-                    )
-                parameter.copy_(state[key])
+    def parameters(self, model: nn.Module, name: str = "adapter") -> dict[str, nn.Parameter]:
+        pattern = re.compile(rf"(\.lora_[A-Za-z_]+)\.{re.escape(name)}(?=\.|$)")
+        return {
+            pattern.sub(r"\1", key): parameter
+            for key, parameter in model.named_parameters()
+            if pattern.search(key)
+        }
 
     def scale(self, model: nn.Module, weight: float, name: str = "adapter") -> None:
         for layer in _layers(model):
@@ -138,15 +128,9 @@ class Lora(Method):
                 raise ConfigError(f"cannot merge: {reason}")
             layer.merge(safe_merge=True)
 
-    def formula(self, model: nn.Module, backbone: BackboneConfig, spec: AdapterSpec) -> int:
-        modules, _ = wrappable(model, backbone, spec.sites)
+    def formula(self, model: nn.Module, sites: SiteMap, spec: AdapterSpec) -> int:
+        modules, _ = wrappable(model, sites, spec.sites)
         return spec.rank * sum(parameters_per_rank(module) for module in modules.values())
-
-    def _parameters(self, model: nn.Module, name: str) -> Iterator[tuple[str, nn.Parameter]]:
-        pattern = re.compile(rf"(\.lora_[A-Za-z_]+)\.{re.escape(name)}(?=\.|$)")
-        for key, parameter in model.named_parameters():
-            if pattern.search(key):
-                yield pattern.sub(r"\1", key), parameter
 
 
 def _layers(model: nn.Module) -> Iterator[Any]:

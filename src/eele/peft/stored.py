@@ -11,6 +11,7 @@ from eele.io import read_json, sha256
 from eele.neutral import WEIGHTS, NeutralModel, read_tensors
 from eele.peft import method
 from eele.peft.base import AdapterSpec, Attachment
+from eele.sites import backbone_sites
 
 if TYPE_CHECKING:
     from eele.backbones.base import Backbone
@@ -38,7 +39,7 @@ def plug(
         )
     spec = AdapterSpec.from_dict(facts)
     how = method(spec.method)
-    attached = how.attach(model, neutral.backbone, spec, name)
+    attached = how.attach(model, backbone_sites(neutral.backbone), spec, name)
     how.load(model, read_tensors(adapter / ADAPTER_WEIGHTS), name)
     model.eval()
     return attached

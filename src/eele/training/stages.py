@@ -26,6 +26,7 @@ from eele.paths import StudyPaths
 from eele.peft import method
 from eele.peft.base import AdapterSpec
 from eele.peft.stored import ADAPTER_FACTS, ADAPTER_WEIGHTS
+from eele.sites import backbone_sites
 from eele.training import finished, select
 from eele.training.data import Normaliser, SpeechSet
 from eele.training.devices import make_fabric
@@ -142,7 +143,7 @@ def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
     )
     how = method(cell.method)
     torch.manual_seed(int(cell.seed))
-    attached = how.attach(model, neutral.backbone, spec)
+    attached = how.attach(model, backbone_sites(neutral.backbone), spec)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     folder = paths.cell(cell) / "adapter"
     base = read_json(paths.neutral / FACTS)["sha256"]
