@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-Emotion = Literal[
+#: What the generated corpus can act.
+DemoEmotion = Literal[
     "neutral",
     "calm",
     "happy",
@@ -15,6 +16,8 @@ Emotion = Literal[
     "surprised",
     "bored",
 ]
+#: The demo's, and what only corpora of spontaneous or elicited speech are labelled with.
+Emotion = Literal[DemoEmotion, "excited", "frustrated", "contemptuous"]
 EMOTIONS: tuple[Emotion, ...] = get_args(Emotion)
 
 CorpusAdapter = Literal[
@@ -27,12 +30,18 @@ CorpusAdapter = Literal[
     "emodb",
     "nemo",
     "emovdb",
+    "iemocap",
+    "msp_improv",
+    "msp_podcast",
     "folder",
     "demo",
 ]
 CORPORA: tuple[CorpusAdapter, ...] = get_args(CorpusAdapter)
 
 SPLITS = ("train", "validation", "test")
+
+Gender = Literal["female", "male"]
+GENDERS: tuple[Gender, ...] = get_args(Gender)
 
 #: Sites of each backbone, in the order of the signal path.
 SITES = {

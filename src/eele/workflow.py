@@ -91,9 +91,11 @@ _SCORED = ("judges", "bootstrap_samples", "confidence", "seed")
 
 #: In the order of the way of the data. make_tables, make_figures and make_page read everything.
 STAGES = {
-    "collect_corpus": Stage(("audio", "corpora")),
-    "clean_corpus": Stage(("audio", "cleaning"), ("collect_corpus",)),
-    "assemble_manifest": Stage(("splits", "emotions", "adaptation.speakers"), ("clean_corpus",)),
+    "collect_corpus": Stage(("audio", "corpora"), version=2),
+    "clean_corpus": Stage(("audio", "cleaning"), ("collect_corpus",), version=2),
+    "assemble_manifest": Stage(
+        ("splits", "emotions", "adaptation.speakers"), ("clean_corpus",), version=2
+    ),
     "build_lexicon": Stage(("lexicon",), ("assemble_manifest",)),
     "train_aligner": Stage(
         ("alignment.aligner", "alignment.gmm", "alignment.mfa"), ("build_lexicon",)

@@ -65,7 +65,7 @@ def test_a_folder_of_something_else_is_refused(name: str, tmp_path: Path) -> Non
         listed(name, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["esd", "nemo", "cremad", "emovdb", "folder"])
+@pytest.mark.parametrize("name", ["esd", "nemo", "cremad", "emovdb", "iemocap", "folder"])
 def test_absent_corpus_says_how_to_get_it(name: str, tmp_path: Path) -> None:
     root = tmp_path / "nowhere"
     with pytest.raises(DataError, match="nothing found at") as caught:

@@ -5,6 +5,7 @@ from collections import defaultdict
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from eele.corpora.demo_voice import colour, high_shelf, speak
 from eele.errors import DataError
 from eele.text import espeak
 from eele.text.normalise import words
-from eele.vocabulary import EMOTIONS
+from eele.vocabulary import DemoEmotion
 
 RATE_HZ = 22050
 
@@ -122,7 +123,7 @@ def test_a_missing_file_is_named(small: Path) -> None:
 
 
 def test_every_emotion_has_a_rule() -> None:
-    assert set(RULES) == set(EMOTIONS)
+    assert set(RULES) == set(get_args(DemoEmotion))
 
 
 @cache

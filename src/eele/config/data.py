@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from eele.vocabulary import CorpusAdapter, Emotion
+from eele.vocabulary import CorpusAdapter, DemoEmotion, Emotion, Gender
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -65,7 +65,7 @@ class DemoCorpusConfig(Section):
     neutral_sentences: Annotated[int, Field(ge=0, le=140)] = Field(
         100, description="further sentences spoken in neutral only"
     )
-    emotions: tuple[Emotion, ...] = Field(
+    emotions: tuple[DemoEmotion, ...] = Field(
         ("happy", "sad", "angry", "fearful"), description="emotions made beside neutral"
     )
 
@@ -89,6 +89,11 @@ class CorpusConfig(Section):
     )
     speakers: tuple[str, ...] | None = Field(None, description="keep these speakers only")
     emotions: tuple[Emotion, ...] | None = Field(None, description="keep these emotions only")
+    genders: dict[str, Gender] = Field(
+        {},
+        description="speaker -> female or male, for comparisons between genders; goes before what "
+        "the corpus says",
+    )
     demo: DemoCorpusConfig = Field(DemoCorpusConfig(), description="for the adapter `demo` only")
 
     @property

@@ -51,7 +51,7 @@ def _mapping(section: BaseModel, level: int) -> list[str]:
         value = getattr(section, name)
         indent = "  " * level
         note = _note(field)
-        block = isinstance(value, BaseModel) or _holds_sections(value)
+        block = isinstance(value, BaseModel) or _holds_sections(value) or _names_sections(value)
         if level == 0 and lines and (block or spaced):
             lines.append("")
         spaced = block
@@ -59,6 +59,10 @@ def _mapping(section: BaseModel, level: int) -> list[str]:
             lines += [f"{indent}{name}:  # {note}", *_mapping(value, level + 1)]
         elif _holds_sections(value):
             lines += [f"{indent}{name}:  # {note}", *_sequence(value, level + 1)]
+        elif _names_sections(value):
+            lines.append(f"{indent}{name}:  # {note}")
+            for key, inner in value.items():
+                lines += [f"{indent}  {key}:", *_mapping(inner, level + 2)]
         else:
             lines += _entry(f"{indent}{name}: {_inline(value)}", note, indent)
     return lines
@@ -124,6 +128,10 @@ def _choices(annotation: Any) -> tuple[str, ...]:
 
 def _holds_sections(value: Any) -> bool:
     return isinstance(value, tuple) and bool(value) and isinstance(value[0], BaseModel)
+
+
+def _names_sections(value: Any) -> bool:
+    return isinstance(value, dict) and any(isinstance(v, BaseModel) for v in value.values())
 
 
 def _inline(value: Any) -> str:

@@ -31,6 +31,7 @@ from eele.config.data import (
     Share,
     SplitConfig,
 )
+from eele.config.recognition import EncoderConfig, RecognitionConfig
 from eele.vocabulary import SCHEMES, SITES, Emotion
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "DemoCorpusConfig",
     "DeploymentConfig",
     "DiscriminatorConfig",
+    "EncoderConfig",
     "EvaluationConfig",
     "FastSpeech2Config",
     "FeatureConfig",
@@ -53,6 +55,7 @@ __all__ = [
     "MfaConfig",
     "PretrainingConfig",
     "RecogniserConfig",
+    "RecognitionConfig",
     "RuntimeConfig",
     "SplitConfig",
     "StudyConfig",
@@ -292,6 +295,12 @@ class StudyConfig(Section):
         VocoderConfig(), description="training of the vocoder hifigan, where the study uses it"
     )
     evaluation: EvaluationConfig = Field(EvaluationConfig(), description="scores")
+    encoders: dict[Name, EncoderConfig] = Field(
+        {"small": EncoderConfig()}, description="speech encoders of emotion recognisers, by name"
+    )
+    recognition: RecognitionConfig | None = Field(
+        None, description="makes this a study of emotion recognition (docs/ser.md); none when empty"
+    )
     runtime: RuntimeConfig = Field(RuntimeConfig(), description="does not identify a result")
     deployment: DeploymentConfig = Field(
         DeploymentConfig(), description="software of the jobs; does not identify a result"
@@ -337,7 +346,25 @@ class StudyConfig(Section):
         for corpus_id in ids:
             if ids.count(corpus_id) > 1:
                 raise ValueError(f"corpora: two corpora are named '{corpus_id}'; set `name` on one")
+        if self.recognition is not None:
+            self._check_recognition(self.recognition, ids)
         return self
+
+    def _check_recognition(self, recognition: RecognitionConfig, ids: list[str]) -> None:
+        """Encoders and corpora that a study of recognition names must be the study's."""
+        for name in recognition.encoders:
+            if name not in self.encoders:
+                raise ValueError(
+                    f"recognition.encoders: unknown encoder '{name}'; `encoders` has: "
+                    f"{', '.join(self.encoders)}"
+                )
+        for testbed, config in recognition.testbeds.items():
+            for corpus in config.corpora:
+                if corpus not in ids:
+                    raise ValueError(
+                        f"recognition.testbeds.{testbed}.corpora: unknown corpus '{corpus}'; the study "
+                        f"has: {', '.join(ids)}"
+                    )
 
     def _check_upsampling(self) -> None:
         """What makes samples of frames must make hop_size of each."""

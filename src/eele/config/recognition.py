@@ -1,4 +1,4 @@
-"""Config sections of speech emotion recognition: encoders of speech, and how recognisers are trained."""
+"""Config sections of speech emotion recognition: encoders, training of recognisers, testbeds, the study."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from eele.config.data import Count, Positive, Section, Share
+from eele.config.data import Count, Name, Positive, Section, Share
+from eele.vocabulary import Emotion
+
+#: The classes of the published testbeds, in this order.
+FOUR_CLASSES: tuple[Emotion, ...] = ("neutral", "angry", "sad", "happy")
 
 
 class SmallEncoderConfig(Section):
@@ -92,9 +96,11 @@ class RecogniserTrainingConfig(Section):
         5, description="epochs without improvement before that"
     )
     min_learning_rate: Positive = Field(5e-5, description="lowest learning rate")
-    crop_s: Positive = Field(6.0, description="longest stretch of a training utterance, seconds")
-    longest_s: Positive = Field(
-        30.0, description="of longer utterances only so much is heard in validation and test"
+    crop_s: Positive = Field(
+        6.0, description="only so much of an utterance is heard, from its beginning, seconds"
+    )
+    lora_alpha: Positive | None = Field(
+        1.0, description="LoRA's update is scaled by this / size; by 1 when empty"
     )
     head_size: Count = Field(256, description="channels of the head's convolutions and MLP")
     dropout: Share = Field(0.1, description="dropout of the head and of adapters")
@@ -114,4 +120,111 @@ class RecogniserTrainingConfig(Section):
             bounds = getattr(self, name)
             if bounds is not None and bounds[0] > bounds[1]:
                 raise ValueError(f"{name}: {bounds[0]:g} exceeds {bounds[1]:g}")
+        return self
+
+
+class MethodConfig(Section):
+    """One way to adapt an encoder; its head is always trained."""
+
+    method: Literal[
+        "head", "full", "lora", "bottleneck", "parallel_bottleneck", "prompt", "combined"
+    ] = Field(
+        "head",
+        description="head: the encoder stays as it is; full: every weight moves; others: adapters",
+    )
+    sites: tuple[Literal["feed_forward", "attention", "layers"], ...] = Field(
+        (), description="where the adapters go (not for head and full)"
+    )
+    size: Count | None = Field(
+        None,
+        description="rank of lora, inner size of a bottleneck, number of prompts (not for head and full)",
+    )
+
+    @model_validator(mode="after")
+    def _axes(self) -> MethodConfig:
+        if self.method in ("head", "full"):
+            if self.sites or self.size is not None:
+                raise ValueError(f"method {self.method} takes no sites and no size")
+        elif not self.sites or self.size is None:
+            raise ValueError(f"method {self.method} needs sites and size")
+        if len(set(self.sites)) < len(self.sites):
+            raise ValueError(f"sites: {', '.join(self.sites)}: one stands twice")
+        return self
+
+
+class TestbedConfig(Section):
+    """Recordings, their classes, and how they are divided into training, validation and test."""
+
+    corpora: tuple[Name, ...] = Field(
+        (), description="names of the study's corpora; all when empty"
+    )
+    labels: Literal["four", "full"] = Field(
+        "full",
+        description="full: every emotion is a class; four: neutral, angry, sad, happy (excited speech "
+        "counts as happy), other emotions are left out",
+    )
+    classes: tuple[Emotion, ...] = Field(
+        (), description="keep these classes only; all that are there when empty"
+    )
+    speakers: tuple[str, ...] = Field((), description="keep these speakers only; all when empty")
+    folds: Literal[
+        "leave_one_speaker_out", "speakers", "session", "sentences", "official", "cross_speaker"
+    ] = Field(
+        "leave_one_speaker_out",
+        description="leave_one_speaker_out: each speaker is the test once; speakers: groups of speakers; "
+        "session: each recording session; sentences: unseen sentences; official: the corpus's own "
+        "split; cross_speaker: one of two voices against the other",
+    )
+    groups: Count | None = Field(
+        None,
+        description="number of folds of `speakers` (5 when empty) and of `sentences` (when empty the "
+        "study's own held-out sentences, one fold)",
+    )
+    validation_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.2, description="share of the training speakers, sessions or sentences that validates"
+    )
+    min_per_class: Count = Field(
+        4, description="fewest training recordings of a class in a fold; fewer stop the run"
+    )
+
+    @model_validator(mode="after")
+    def _groups_where_they_count(self) -> TestbedConfig:
+        if self.groups is not None and self.folds not in ("speakers", "sentences"):
+            raise ValueError(f"folds {self.folds} takes no groups")
+        if self.groups == 1:
+            raise ValueError("groups: at least two, one to train on and one to test on")
+        if self.labels == "four":
+            strange = [name for name in self.classes if name not in FOUR_CLASSES]
+            if strange:
+                raise ValueError(
+                    f"classes: {', '.join(strange)}: labels four has {', '.join(FOUR_CLASSES)}"
+                )
+        return self
+
+
+class RecognitionConfig(Section):
+    """A study of emotion recognition: every encoder with every method on every fold of every testbed."""
+
+    encoders: Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
+        ("small",), description="names of the study's `encoders`"
+    )
+    methods: Annotated[tuple[MethodConfig, ...], Field(min_length=1)] = Field(
+        (MethodConfig(),), description="methods compared"
+    )
+    testbeds: Annotated[dict[Name, TestbedConfig], Field(min_length=1)] = Field(
+        ..., description="name -> recordings, classes and folds"
+    )
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = Field(
+        (1,), description="seeds of every recogniser"
+    )
+    training: RecogniserTrainingConfig = Field(
+        RecogniserTrainingConfig(), description="training of the recognisers"
+    )
+
+    @model_validator(mode="after")
+    def _once_each(self) -> RecognitionConfig:
+        for key in ("encoders", "methods", "seeds"):
+            values = getattr(self, key)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{key}: one stands twice")
         return self

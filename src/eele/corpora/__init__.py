@@ -13,8 +13,11 @@ from eele.corpora.emodb import EmoDb
 from eele.corpora.emovdb import EmovDb
 from eele.corpora.esd import Esd
 from eele.corpora.folder import Folder
+from eele.corpora.iemocap import Iemocap
 from eele.corpora.libritts_r import LibriTtsR
 from eele.corpora.ljspeech import LjSpeech
+from eele.corpora.msp_improv import MspImprov
+from eele.corpora.msp_podcast import MspPodcast
 from eele.corpora.nemo import Nemo
 from eele.corpora.ravdess import Ravdess
 from eele.corpora.vctk import Vctk
@@ -34,6 +37,9 @@ for _adapter in (
     EmoDb(),
     Nemo(),
     EmovDb(),
+    Iemocap(),
+    MspImprov(),
+    MspPodcast(),
     Folder(),
     Demo(),
 ):

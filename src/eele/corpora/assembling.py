@@ -33,6 +33,9 @@ MANIFEST_COLUMNS = (
     "leading_cut_s",
     "gain_db",
     "sha256",
+    "session",
+    "partition",
+    "gender",
 )
 
 Row = dict[str, str]
@@ -59,7 +62,8 @@ def assemble_manifest(study: StudyConfig, paths: StudyPaths) -> None:
     _refuse_shared_ids(rows)
     _check_study(study, rows)
 
-    keys = [sentence_key(row["text"]) for row in rows]
+    # A recording without a text is a sentence of its own; no text's key has a mark in it.
+    keys = [sentence_key(row["text"]) or f"?{row['utterance_id']}" for row in rows]
     numbers = number_sentences(keys)
     spoken = [
         Spoken(key, row["speaker"], row["emotion"]) for key, row in zip(keys, rows, strict=True)
@@ -113,6 +117,12 @@ def _check_study(study: StudyConfig, rows: list[Row]) -> None:
                 f"adaptation.speakers: {', '.join(unknown)} not in the corpora; they have: "
                 f"{', '.join(known)}"
             )
+    silent = sorted({row["corpus"] for row in rows if not row["text"]})
+    if silent and study.recognition is None:
+        raise ConfigError(
+            f"corpora: {', '.join(silent)}: comes without texts, so nothing can learn to speak from it; "
+            "it serves studies of recognition (key `recognition`)"
+        )
     counts = Counter(
         row["emotion"] for row in rows if speakers is None or row["speaker"] in speakers
     )

@@ -21,6 +21,7 @@ REASONS = (
     "duplicate_id",
     "unknown_emotion",
     "unmapped_emotion",
+    "unknown_speaker",
     "bad_row",
     "outside_folder",
     "broken",
@@ -33,9 +34,10 @@ REASONS = (
     "duplicate_audio",
 )
 
-#: Reasons that are a choice, not a fault: a label the study's vocabulary has no word for. They are
-#: listed and counted, but do not count towards `cleaning.max_rejected_share`.
-NOT_FAULTS = ("unmapped_emotion",)
+#: Reasons that are a choice, not a fault: a label the study's vocabulary has no word for, a speaker
+#: the corpus does not name. They are listed and counted, but do not count towards
+#: `cleaning.max_rejected_share`.
+NOT_FAULTS = ("unmapped_emotion", "unknown_speaker")
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,9 @@ class Utterance:
     """One utterance as the corpus has it.
 
     `path` is the recording (any format libsndfile reads); `utterance_id` and `speaker` are file-name
-    safe (see `safe_name`); `emotion` is a word of `eele.vocabulary.EMOTIONS`.
+    safe (see `safe_name`); `emotion` is a word of `eele.vocabulary.EMOTIONS`. `gender` of the speaker
+    is a word of `eele.vocabulary.GENDERS`, `session` the recording session, `partition` the part of
+    the corpus's own split (a word of `eele.vocabulary.SPLITS`); "" where the corpus does not say.
     """
 
     utterance_id: str
@@ -52,6 +56,9 @@ class Utterance:
     language: str
     emotion: str
     text: str
+    gender: str = ""
+    session: str = ""
+    partition: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,8 @@ class Adapter(ABC):
     how_to_get: ClassVar[HowToGet]
     #: False where levels were normalised per file, so that loudness says nothing about emotion.
     energy_comparable: ClassVar[bool] = True
+    #: False where the corpus comes without texts: its utterances serve recognition, not synthesis.
+    transcribed: ClassVar[bool] = True
     #: The corpus's own label -> word of `eele.vocabulary.EMOTIONS`.
     label_map: ClassVar[Mapping[str, str]] = {}
     #: How to obtain the corpus and what must lie where below its root: shown when it is not there.
@@ -155,6 +164,14 @@ class Adapter(ABC):
         return DataError(
             f"{self.title}: {root} does not hold the official layout: {expected}. {self.ask}"
         )
+
+
+_GENDERS = {"f": "female", "female": "female", "m": "male", "male": "male"}
+
+
+def gender_of(word: str) -> str:
+    """female or male for f, F, Female, m, ...; "" for anything else."""
+    return _GENDERS.get(word.strip().lower(), "")
 
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")

@@ -34,7 +34,7 @@ _LOG = logging.getLogger(__name__)
 CLEAN_COLUMNS = (*MANIFEST_COLUMNS[:-1], "duration_s", "leading_cut_s", "gain_db", "sha256")
 
 #: Changing what cleaning does must change this: unfinished work of another version is discarded.
-_VERSION = 1
+_VERSION = 2
 #: No sample is louder than this after levelling (dBFS).
 _PEAK_LIMIT_DBFS = -0.1
 
@@ -242,12 +242,10 @@ def _clean_speaker(
         for writing, (_, row, result), digest in zip(writings, good, digests, strict=True):
             speaker.accepted.append(
                 {
+                    **row,
                     "utterance_id": writing.target.stem,
                     "path": f"corpora/{corpus_id}/clean/{clean_name}/{writing.target.name}",
                     "speaker": clean_name,
-                    "language": row["language"],
-                    "emotion": row["emotion"],
-                    "text": row["text"],
                     "duration_s": round(result.samples / rate_hz, 6),
                     "leading_cut_s": round(result.leading_cut_s, 4),
                     "gain_db": gain_db,

@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from eele.config.models import CorpusConfig, StudyConfig
@@ -20,7 +21,18 @@ from eele.vocabulary import EMOTIONS
 _LOG = logging.getLogger(__name__)
 
 #: `sha256` (of the file's bytes) must stay the last: cleaning replaces it.
-MANIFEST_COLUMNS = ("utterance_id", "path", "speaker", "language", "emotion", "text", "sha256")
+MANIFEST_COLUMNS = (
+    "utterance_id",
+    "path",
+    "speaker",
+    "language",
+    "emotion",
+    "text",
+    "gender",
+    "session",
+    "partition",
+    "sha256",
+)
 #: File systems allow 255 bytes; the corpus goes in front and a suffix behind.
 _LONGEST_NAME = 150
 LISTING_COLUMNS = ("utterance_id", "path", "speaker", "reason", "detail")
@@ -40,7 +52,8 @@ def collect_corpus(study: StudyConfig, paths: StudyPaths, corpus_id: str, jobs: 
     folder = paths.corpus(corpus_id)
     root = folder if adapter.how_to_get == "generated" else study.corpus_root(corpus)
     adapter.prepare(root, corpus, study.audio.sample_rate_hz)
-    listing = _checked(filter_listing(adapter.list_utterances(root, corpus), corpus))
+    listing = filter_listing(adapter.list_utterances(root, corpus), corpus)
+    listing = _checked(_with_genders(listing, corpus), adapter.transcribed)
     if not listing.rows:
         reasons = sorted({row.reason for row in listing.rejected})
         raise DataError(
@@ -54,15 +67,7 @@ def collect_corpus(study: StudyConfig, paths: StudyPaths, corpus_id: str, jobs: 
         folder / "manifest.csv",
         MANIFEST_COLUMNS,
         (
-            {
-                "utterance_id": row.utterance_id,
-                "path": row.path,
-                "speaker": row.speaker,
-                "language": row.language,
-                "emotion": row.emotion,
-                "text": row.text,
-                "sha256": digest,
-            }
+            {**vars(row), "sha256": digest}
             for row, digest in zip(listing.rows, digests, strict=True)
         ),
     )
@@ -92,7 +97,24 @@ def read_manifest(path: Path) -> list[dict[str, str]]:
     return [row for _, row in read_table(path, MANIFEST_COLUMNS)]
 
 
-def _checked(listing: Listing) -> Listing:
+def _with_genders(listing: Listing, corpus: CorpusConfig) -> Listing:
+    """The listing with the config's genders; ConfigError for a speaker it does not have."""
+    known = {row.speaker for row in listing.rows}
+    genders = {}
+    for speaker, gender in corpus.genders.items():
+        # The name as it stands in the study's tables is understood as well.
+        name = speaker if speaker in known else speaker.removeprefix(f"{corpus.id}_")
+        if name not in known:
+            raise ConfigError(
+                f"corpus {corpus.id}: genders: {speaker} not in the corpus; it has: "
+                f"{', '.join(sorted(known)) or 'none'}"
+            )
+        genders[name] = gender
+    rows = [replace(row, gender=genders.get(row.speaker, row.gender)) for row in listing.rows]
+    return Listing(rows, listing.rejected)
+
+
+def _checked(listing: Listing, transcribed: bool = True) -> Listing:
     """The listing with rows set aside that no corpus may hold; adapters need not repeat this."""
     checked = Listing(rejected=list(listing.rejected))
     seen: dict[str, Utterance] = {}
@@ -113,7 +135,7 @@ def _checked(listing: Listing) -> Listing:
         seen[row.utterance_id] = row
         if not row.path.is_file():
             checked.reject(*place, "missing_file", f"{row.path} is not there")
-        elif not sentence_key(row.text):
+        elif transcribed and not sentence_key(row.text):
             detail = f"the transcript is '{row.text}'" if row.text else "the transcript is empty"
             checked.reject(*place, "missing_transcript", detail)
         else:
@@ -122,8 +144,7 @@ def _checked(listing: Listing) -> Listing:
 
 
 def _one_line(row: Utterance) -> Utterance:
-    text = " ".join(row.text.split())
-    return Utterance(row.utterance_id, row.path, row.speaker, row.language, row.emotion, text)
+    return replace(row, text=" ".join(row.text.split()))
 
 
 def _sha256(path: Path) -> str:
@@ -151,7 +172,7 @@ def _source(
         notes.append("the files' peaks are all alike: normalised per file, energy not comparable")
     whole = hashlib.sha256()
     for row, digest in zip(listing.rows, digests, strict=True):
-        line = (row.utterance_id, row.speaker, row.language, row.emotion, row.text, digest)
+        line = (*(str(v) for k, v in vars(row).items() if k != "path"), digest)
         whole.update(("\t".join(line) + "\n").encode())
     return {
         "adapter": adapter.name,

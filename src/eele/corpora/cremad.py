@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from eele.config.models import CorpusConfig
-from eele.corpora.base import Adapter, Listing, Utterance, audio_files
+from eele.corpora.base import Adapter, Listing, Utterance, audio_files, gender_of
+from eele.corpora.tables import read_table
 
 #: Sentence code -> text.
 SENTENCES = {
@@ -25,6 +26,10 @@ SENTENCES = {
     "TSI": "The surface is slick.",
     "WSI": "We'll stop in a couple of minutes.",
 }
+
+#: The published split of PEFT-SER (Feng & Narayanan, ACII 2023): actors from here on validate, test.
+_VALIDATION_FROM, _TEST_FROM = 1059, 1074
+_DEMOGRAPHICS = "VideoDemographics.csv"
 
 # actor, sentence, emotion, level (LO, MD, HI; X or XX where unspecified)
 _NAME = re.compile(r"^(\d{4})_([A-Z]{3})_([A-Z]{3})_(LO|MD|HI|XX?)$")
@@ -54,13 +59,14 @@ class CremaD(Adapter):
     }
     ask = (
         "Clone https://github.com/CheyneyComputerScience/CREMA-D with Git LFS (`git lfs pull`) and "
-        "name the clone as root: AudioWAV/1001_DFA_ANG_XX.wav, ..."
+        "name the clone as root: AudioWAV/1001_DFA_ANG_XX.wav, ..., VideoDemographics.csv (genders)"
     )
-    notes = "a few files hold no speech or several takes (1076_MTI_SAD_XX, 1064_IEO_DIS_MD)"
+    notes = "labels are the emotions the actors were asked for; a few files hold no speech or several takes (1076_MTI_SAD_XX, 1064_IEO_DIS_MD)"
 
     def list_utterances(self, root: Path, corpus: CorpusConfig) -> Listing:
         """Files of AudioWAV/ (or of `root` itself) named like 1001_DFA_ANG_XX."""
         folder = root / "AudioWAV" if (root / "AudioWAV").is_dir() else root
+        genders = _genders(root / _DEMOGRAPHICS)
         listing = Listing()
         matched = False
         for path in audio_files(folder):
@@ -78,8 +84,32 @@ class CremaD(Adapter):
             else:
                 emotion = self.label_map[label]
                 listing.rows.append(
-                    Utterance(path.stem, path, speaker, "en", emotion, SENTENCES[code])
+                    Utterance(
+                        path.stem,
+                        path,
+                        speaker,
+                        "en",
+                        emotion,
+                        SENTENCES[code],
+                        gender=genders.get(speaker, ""),
+                        partition=_partition(int(speaker)),
+                    )
                 )
         if not matched:
             raise self.layout_error(root, "no AudioWAV/1001_DFA_ANG_XX.wav and the like below it")
         return listing
+
+
+def _genders(table: Path) -> dict[str, str]:
+    """Actor -> gender; none where the table was not copied along."""
+    if not table.is_file():
+        return {}
+    return {
+        row["ActorID"]: gender_of(row["Sex"]) for _, row in read_table(table, ("ActorID", "Sex"))
+    }
+
+
+def _partition(actor: int) -> str:
+    if actor >= _TEST_FROM:
+        return "test"
+    return "validation" if actor >= _VALIDATION_FROM else "train"

@@ -102,14 +102,16 @@ class Demo(Adapter):
 
     def list_utterances(self, root: Path, corpus: CorpusConfig) -> Listing:
         """The generated utterances, in the order in which they were spoken."""
+        from eele.corpora.demo_rules import VOICES
+
         listing = Listing()
         for item in _items(corpus.demo):
             path = root / "audio" / item.speaker / f"{item.utterance_id}.flac"
             if not path.is_file():
                 raise DataError(f"{self.title}: {path} is missing. {self.ask}")
-            listing.rows.append(
-                Utterance(item.utterance_id, path, item.speaker, "en", item.emotion, item.text)
-            )
+            place = (item.utterance_id, path, item.speaker)
+            gender = VOICES[item.voice].gender
+            listing.rows.append(Utterance(*place, "en", item.emotion, item.text, gender))
         return listing
 
 

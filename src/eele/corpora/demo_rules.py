@@ -34,6 +34,7 @@ class Voice:
     speaker: str
     espeak: str
     rate_wpm: int
+    gender: str
     #: Gain above 1.5 kHz in every emotion, for variants whose upper formants are faint.
     tilt_db: float = 0.0
 
@@ -41,10 +42,10 @@ class Voice:
 #: Different in sex, formants and mean F0 (about 103, 183, 172 and 92 Hz in neutral). Chosen also for a
 #: pitch that trackers follow: rough variants such as f1 are heard an octave low every tenth frame.
 VOICES = (
-    Voice("mark", "en-us+m3", 150),
-    Voice("steph", "en-us+steph", 154, tilt_db=7.0),
-    Voice("anna", "en-us+aunty", 148),
-    Voice("miles", "en-us+m1", 160),
+    Voice("mark", "en-us+m3", 150, "male"),
+    Voice("steph", "en-us+steph", 154, "female", tilt_db=7.0),
+    Voice("anna", "en-us+aunty", 148, "female"),
+    Voice("miles", "en-us+m1", 160, "male"),
 )
 
 

@@ -24,6 +24,9 @@ SENTENCES = {
     "b10": "Die wird auf dem Platz sein, wo wir sie immer hinlegen.",
 }
 
+#: Speakers who are men; the other five are women.
+_MEN = ("03", "10", "11", "12", "15")
+
 # speaker (2 digits), text code, emotion letter of the German word, version letter
 _NAME = re.compile(r"^(\d{2})([a-z]\d{2})([A-Z])([a-z]?)$")
 
@@ -76,8 +79,9 @@ class EmoDb(Adapter):
                 listing.reject(path.stem, path, speaker, "missing_transcript", detail)
             else:
                 emotion = self.label_map[letter]
+                gender = "male" if speaker in _MEN else "female"
                 listing.rows.append(
-                    Utterance(path.stem, path, speaker, "de", emotion, SENTENCES[code])
+                    Utterance(path.stem, path, speaker, "de", emotion, SENTENCES[code], gender)
                 )
         if not matched:
             raise self.layout_error(root, "no wav/03a01Fa.wav and the like below it")

@@ -11,7 +11,8 @@ from eele.config.models import CorpusConfig
 from eele.corpora.base import Adapter, Listing, Utterance, audio_files, safe_name
 from eele.corpora.tables import read_text
 
-SPEAKERS = ("bea", "jenie", "josh", "sam")
+#: Speaker -> gender.
+SPEAKERS = {"bea": "female", "jenie": "female", "josh": "male", "sam": "male"}
 
 # ( arctic_a0001 "Author of the danger trail, Philip Steels, etc." )
 _PROMPT = re.compile(r'arctic_a(\d{4})\s+"(.*)"')
@@ -79,7 +80,9 @@ class EmovDb(Adapter):
                     listing.reject(utterance_id, path, speaker, "missing_transcript", detail)
                 else:
                     text = texts[number[1]]
-                    listing.rows.append(Utterance(utterance_id, path, speaker, "en", emotion, text))
+                    place = (utterance_id, path, speaker)
+                    gender = SPEAKERS[speaker]
+                    listing.rows.append(Utterance(*place, "en", emotion, text, gender))
         return listing
 
 

@@ -13,6 +13,10 @@ from eele.corpora.tables import read_text
 
 _LINE = re.compile(r"^(\d{4}_\d{6})\s+(.*)$")
 _SPEAKER = re.compile(r"^\d{4}$")
+#: From the corpus's ReadMe; the other ten speakers are men.
+_WOMEN = ("0001", "0002", "0003", "0007", "0009", "0015", "0016", "0017", "0018", "0019")
+#: Folders of the official split below <Emotion>/, where the copy has them.
+_PARTITIONS = {"train": "train", "evaluation": "validation", "test": "test"}
 
 
 class Esd(Adapter):
@@ -74,7 +78,16 @@ class Esd(Adapter):
                 else:
                     text = texts[path.stem]
                     listing.rows.append(
-                        Utterance(utterance_id, path, speaker, language, emotion, text)
+                        Utterance(
+                            utterance_id,
+                            path,
+                            speaker,
+                            language,
+                            emotion,
+                            text,
+                            gender="female" if speaker in _WOMEN else "male",
+                            partition=_PARTITIONS.get(path.parent.name, ""),
+                        )
                     )
 
 

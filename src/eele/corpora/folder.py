@@ -7,16 +7,16 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from eele.config.models import CorpusConfig
-from eele.corpora.base import Adapter, Listing, Utterance, safe_name
+from eele.corpora.base import Adapter, Listing, Utterance, gender_of, safe_name
 from eele.corpora.tables import read_table
 from eele.errors import DataError
-from eele.vocabulary import EMOTIONS
+from eele.vocabulary import EMOTIONS, GENDERS
 
 _COLUMNS = ("utterance_id", "path", "speaker", "emotion", "text")
 
 
 class Folder(Adapter):
-    """One's own recordings; further columns of metadata.csv (duration_s, ...) are ignored."""
+    """One's own recordings; a column `gender` is read, other further ones (duration_s, ...) are not."""
 
     name = "folder"
     title = "folder with a metadata.csv"
@@ -29,7 +29,8 @@ class Folder(Adapter):
     label_map: ClassVar[Mapping[str, str]] = {emotion: emotion for emotion in EMOTIONS}
     ask = (
         "Put metadata.csv there (UTF-8, comma separated; columns utterance_id, path relative to the "
-        f"folder, speaker, language, emotion, text; emotions: {', '.join(EMOTIONS)})."
+        "folder, speaker, language, emotion, text; where known gender, female or male; emotions: "
+        f"{', '.join(EMOTIONS)})."
     )
 
     def list_utterances(self, root: Path, corpus: CorpusConfig) -> Listing:
@@ -65,6 +66,7 @@ class Folder(Adapter):
         speaker = safe_name(row["speaker"])
         emotion = row["emotion"].lower()
         language = row.get("language") or corpus.language or ""
+        gender = gender_of(row.get("gender", ""))
         missing = [key for key in ("utterance_id", "path", "speaker") if not row[key]]
         if not language:
             missing.append("language")
@@ -77,10 +79,13 @@ class Folder(Adapter):
         elif emotion not in self.label_map:
             detail = f"{place}: emotion '{row['emotion']}'; allowed: {', '.join(EMOTIONS)}"
             listing.reject(utterance_id, row["path"], speaker, "unknown_emotion", detail)
+        elif row.get("gender") and not gender:
+            detail = f"{place}: gender '{row['gender']}'; allowed: {', '.join(GENDERS)}, or nothing"
+            listing.reject(utterance_id, row["path"], speaker, "bad_row", detail)
         else:
             path = root / row["path"]
             listing.rows.append(
-                Utterance(utterance_id, path, speaker, language, emotion, row["text"])
+                Utterance(utterance_id, path, speaker, language, emotion, row["text"], gender)
             )
 
 

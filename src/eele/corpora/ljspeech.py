@@ -47,5 +47,6 @@ class LjSpeech(Adapter):
                 listing.reject(utterance_id, path, self.name, "bad_row", detail)
                 continue
             text = next((t.strip() for t in reversed(texts) if t.strip()), "")
-            listing.rows.append(Utterance(utterance_id, path, self.name, "en", "neutral", text))
+            place = (utterance_id, path, self.name)
+            listing.rows.append(Utterance(*place, "en", "neutral", text, gender="female"))
         return listing

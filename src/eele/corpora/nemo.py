@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from eele.config.models import CorpusConfig
-from eele.corpora.base import Adapter, Listing, Utterance, safe_name
+from eele.corpora.base import Adapter, Listing, Utterance, gender_of, safe_name
 from eele.corpora.tables import read_table
 
 _COLUMNS = ("file_id", "emotion", "raw_text", "speaker_id")
@@ -56,8 +56,9 @@ class Nemo(Adapter):
                 detail = f"label '{row['emotion']}'; nEMO has {', '.join(self.label_map)}"
                 listing.reject(utterance_id, path, speaker, "unknown_emotion", detail)
                 continue
+            gender = gender_of(row.get("gender", ""))
             listing.rows.append(
-                Utterance(utterance_id, path, speaker, "pl", emotion, row["raw_text"])
+                Utterance(utterance_id, path, speaker, "pl", emotion, row["raw_text"], gender)
             )
         # The table is shuffled; the listing is not.
         listing.rows.sort(key=lambda row: row.utterance_id)

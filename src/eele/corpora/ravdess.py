@@ -71,6 +71,7 @@ class Ravdess(Adapter):
                         "en",
                         self.label_map[emotion],
                         STATEMENTS[statement],
+                        gender="male" if int(actor) % 2 else "female",
                     )
                 )
         if not matched:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from eele.config.models import CorpusConfig
-from eele.corpora.base import Adapter, Listing, Utterance, safe_name
+from eele.corpora.base import Adapter, Listing, Utterance, gender_of, safe_name
 from eele.corpora.tables import read_text
 
 _MICROPHONE = "_mic1"
@@ -37,6 +37,7 @@ class Vctk(Adapter):
         audio = folder / "wav48_silence_trimmed"
         if not audio.is_dir():
             raise self.layout_error(root, "the folder wav48_silence_trimmed is missing")
+        genders = _genders(folder / "speaker-info.txt")
         listing = Listing()
         for path in sorted(audio.glob(f"*/*{_MICROPHONE}.flac")):
             speaker = path.parent.name
@@ -49,9 +50,16 @@ class Vctk(Adapter):
                 )
                 continue
             text = read_text(transcript).strip()
-            listing.rows.append(
-                Utterance(safe_name(name), path, safe_name(speaker), "en", "neutral", text)
-            )
+            place = (safe_name(name), path, safe_name(speaker))
+            listing.rows.append(Utterance(*place, "en", "neutral", text, genders.get(speaker, "")))
         if not listing.rows and not listing.rejected:
             raise self.layout_error(root, "no wav48_silence_trimmed/pNNN/pNNN_NNN_mic1.flac in it")
         return listing
+
+
+def _genders(table: Path) -> dict[str, str]:
+    """Speaker -> gender of speaker-info.txt (ID AGE GENDER ...); none where it was not copied along."""
+    if not table.is_file():
+        return {}
+    fields = (line.split() for line in read_text(table, ("utf-8-sig", "latin-1")).splitlines()[1:])
+    return {line[0]: gender_of(line[2]) for line in fields if len(line) > 2}
