@@ -92,7 +92,8 @@ def _explain(mistake: Any) -> str:
 def _keys_at(location: list[Any]) -> list[str]:
     model: type[BaseModel] = StudyConfig
     for part in location:
-        if isinstance(part, int):
+        # Neither a place in a list nor a name in a mapping of sections is a key of the section.
+        if isinstance(part, int) or part not in model.model_fields:
             continue
         annotation = model.model_fields[str(part)].annotation
         model = _section_in(annotation) or model

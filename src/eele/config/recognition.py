@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 from eele.config.data import Count, Name, Positive, Section, Share
 from eele.vocabulary import Emotion
 
-#: The classes of the published testbeds, in this order.
-FOUR_CLASSES: tuple[Emotion, ...] = ("neutral", "angry", "sad", "happy")
+#: The classes of the published testbeds.
+FOUR_CLASSES: tuple[Emotion, ...] = ("neutral", "happy", "sad", "angry")
 
 
 class SmallEncoderConfig(Section):
@@ -160,7 +160,7 @@ class TestbedConfig(Section):
     )
     labels: Literal["four", "full"] = Field(
         "full",
-        description="full: every emotion is a class; four: neutral, angry, sad, happy (excited speech "
+        description="full: every emotion is a class; four: neutral, happy, sad, angry (excited speech "
         "counts as happy), other emotions are left out",
     )
     classes: tuple[Emotion, ...] = Field(

@@ -1,0 +1,105 @@
+"""Scores of a recogniser: unweighted average recall with its interval, accuracy, confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import confusion_matrix, recall_score
+
+from eele.metrics.bootstrap import interval
+
+#: With fewer different ones than this, resampling them says next to nothing.
+MIN_UNITS = 5
+
+
+def uar(labels: Sequence[str], predicted: Sequence[str]) -> float:
+    """Unweighted average recall: the mean over the classes that occur in `labels` of their recall."""
+    present = sorted(set(labels))
+    return float(
+        recall_score(
+            list(labels), list(predicted), labels=present, average="macro", zero_division=0
+        )
+    )
+
+
+def bootstrap_units(predictions: pd.DataFrame) -> tuple[str, list[str]]:
+    """What intervals are drawn over, and the unit of each row.
+
+    Speakers, as a new speaker is what a recogniser meets; where fewer than five speak, sentences by
+    speaker (`sentence` is optional), and without enough of these single utterances: the interval then
+    holds for these speakers only.
+    """
+    speaker = predictions["speaker"].astype(str)
+    if speaker.nunique() >= MIN_UNITS:
+        return "speaker", speaker.tolist()
+    if "sentence" in predictions:
+        unit = speaker + " " + predictions["sentence"].astype(str)
+        if unit.nunique() >= MIN_UNITS:
+            return "sentence by speaker", unit.tolist()
+    return "utterance", predictions["utterance_id"].astype(str).tolist()
+
+
+def uar_interval(
+    predictions: pd.DataFrame, samples: int, confidence: float, seed: int
+) -> tuple[float, float] | None:
+    """Percentile interval of the UAR under a cluster bootstrap over `bootstrap_units`; None without two.
+
+    predictions: columns utterance_id, label, predicted, speaker, sentence (optional). A class of which a
+    draw holds no recording does not count in that draw.
+    """
+    names, label = np.unique(predictions["label"].astype(str), return_inverse=True)
+    hit = (predictions["label"] == predictions["predicted"]).to_numpy(float)
+
+    def summarise(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        recalls = np.full((len(weights), len(names)), np.nan)
+        for index in range(len(names)):
+            mine = weights[:, label == index]
+            n = mine.sum(axis=1)
+            np.divide(mine @ values[label == index], n, out=recalls[:, index], where=n > 0)
+        return np.nanmean(recalls, axis=1)
+
+    _, units = bootstrap_units(predictions)
+    return interval(summarise, hit, np.ones(len(hit)), units, samples, confidence, seed)
+
+
+def score(
+    predictions: pd.DataFrame,
+    classes: Sequence[str],
+    samples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 1,
+) -> dict[str, Any]:
+    """All scores of one table of predictions, as plain values for a JSON file.
+
+    predictions: one row per test utterance: utterance_id, label, predicted, speaker, sentence (optional).
+    `confusion[i][j]`: recordings of class i called class j, in the order of `classes`. `recall` is None
+    for a class without recordings; UAR is over the others. Raises ValueError for a label or prediction
+    that is no class, or an empty table.
+    """
+    if predictions.empty:
+        raise ValueError("no predictions to score")
+    strange = sorted((set(predictions["label"]) | set(predictions["predicted"])) - set(classes))
+    if strange:
+        raise ValueError(
+            f"{', '.join(map(str, strange))}: not among the classes {', '.join(classes)}"
+        )
+    matrix = confusion_matrix(predictions["label"], predictions["predicted"], labels=list(classes))
+    n = matrix.sum(axis=1)
+    low, high = uar_interval(predictions, samples, confidence, seed) or (None, None)
+    return {
+        "uar": uar(predictions["label"].tolist(), predictions["predicted"].tolist()),
+        "uar_low": low,
+        "uar_high": high,
+        "interval_unit": bootstrap_units(predictions)[0],
+        "accuracy": float(np.trace(matrix) / matrix.sum()),
+        "n": int(matrix.sum()),
+        "classes": list(classes),
+        "n_by_class": {label: int(count) for label, count in zip(classes, n, strict=True)},
+        "recall": {
+            label: float(matrix[i, i] / n[i]) if n[i] else None for i, label in enumerate(classes)
+        },
+        "confusion": matrix.tolist(),
+    }
