@@ -134,12 +134,12 @@ PODCAST = (
 @pytest.mark.parametrize(
     ("name", "audio"), [("labels_consensus.csv", "Audios"), ("labels_concensus.csv", "Audio")]
 )
-@pytest.mark.parametrize("partitions", [False, True])
-def test_msp_podcast(tmp_path: Path, name: str, audio: str, partitions: bool) -> None:
+@pytest.mark.parametrize("partitions", ["", "Partition.txt", "Partitions.txt"])
+def test_msp_podcast(tmp_path: Path, name: str, audio: str, partitions: str) -> None:
     lines = PODCAST.splitlines()
     (tmp_path / "Labels").mkdir()
     if partitions:  # an older release: the split in a file of its own
-        (tmp_path / "Partitions.txt").write_text(
+        (tmp_path / partitions).write_text(
             "\n".join(f"{line.split(',')[-1]}; {line.split(',')[0]}" for line in lines[1:])
         )
         lines = [line.rsplit(",", 1)[0] for line in lines]

@@ -12,6 +12,7 @@ from eele.corpora.tables import read_table, read_text
 
 #: The releases spell it both ways.
 _LABELS = ("labels_consensus.csv", "labels_concensus.csv")
+_SPLITS = ("Partition.txt", "Partitions.txt")
 _COLUMNS = ("FileName", "EmoClass", "SpkrID", "Gender")
 #: The official partitions; Test2 and Test3 belong to none of ours (the published figures are on Test1).
 _PARTITIONS = {
@@ -52,15 +53,15 @@ class MspPodcast(Adapter):
     ask = (
         "Ask the authors (https://www.lab-msp.com/MSP/MSP-Podcast.html), then unpack the corpus there: "
         "Labels/labels_consensus.csv, Audios/MSP-PODCAST_0001_0008.wav, ..., and for releases whose "
-        "table has no column Split_Set also Partitions.txt"
+        "table has no column Split_Set also Partition.txt"
     )
     notes = (
         "turns of unknown speakers are set aside, as in the published experiments; texts where the "
-        "release has them (recognised by machine in part)"
+        "release has them"
     )
 
     def list_utterances(self, root: Path, corpus: CorpusConfig) -> Listing:
-        """Rows of the table of consensus labels; the part of the split from it or from Partitions.txt."""
+        """Rows of the table of consensus labels; the part of the split from it or from Partition.txt."""
         found = [path for name in _LABELS if (path := root / "Labels" / name).is_file()]
         if not found:
             raise self.layout_error(root, f"Labels/{_LABELS[0]} is missing")
@@ -106,18 +107,9 @@ class MspPodcast(Adapter):
 
     def _partitions(self, root: Path) -> dict[str, str]:
         """File name without suffix -> part, of lines `Test1; MSP-PODCAST_0001_0008.wav` in either order."""
-        table = next(
-            (
-                path
-                for path in (root / "Partitions.txt", root / "Labels" / "Partitions.txt")
-                if path.is_file()
-            ),
-            None,
-        )
-        if table is None:
-            return {}
+        found = [path for name in _SPLITS if (path := root / name).is_file()]
         parts = {}
-        for line in read_text(table).splitlines():
+        for line in read_text(found[0]).splitlines() if found else ():
             fields = [field.strip() for field in line.split(";")]
             if len(fields) >= 2:
                 part, name = fields[:2]

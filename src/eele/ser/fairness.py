@@ -2,18 +2,19 @@
 
 Both are differences, 0 where the genders fare alike. The measures for many classes are those of the
 published experiments (holisticai's multiclass_statistical_parity and multiclass_equality_of_opp with
-aggregation "max", the largest over pairs of groups), put together from fairlearn's differences of one
-class against the rest.
+aggregation "max", the largest over pairs of groups), put together from fairlearn's differences between
+groups.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from fairlearn.metrics import demographic_parity_difference, equal_opportunity_difference
+from fairlearn.metrics import MetricFrame
 
 from eele.vocabulary import GENDERS
 
@@ -54,57 +55,54 @@ def fairness(predictions: pd.DataFrame, gender: Sequence[str] | None = None) -> 
     predicted = predictions["predicted"].to_numpy(str)[known]
     group = groups[known]
     classes = sorted(set(label) | set(predicted))
-    by_class = {name: _of_class(name, label, predicted, group) for name in classes}
-    within = [
-        _distance(predicted[label == name], group[label == name], classes)
-        for name in classes
-        if all(by_class[name]["n"].values())
-    ]
-    recalls = [
-        facts["equality_of_opportunity"]
-        for facts in by_class.values()
-        if facts["equality_of_opportunity"] is not None
-    ]
+    overall = _shares(predicted, group, classes)
+    apart = overall.difference()
+    by_class: dict[str, Any] = {}
+    distances, recalls = [], []
+    for name in classes:
+        mine = label == name
+        facts: dict[str, Any] = {
+            "n": {gender: int((mine & (group == gender)).sum()) for gender in GENDERS},
+            "predicted": _plain(overall.by_group[name]),
+            "recall": dict.fromkeys(GENDERS),
+            "statistical_parity": float(apart[name]),
+            "equality_of_opportunity": None,
+        }
+        by_class[name] = facts
+        if not mine.any():
+            continue
+        within = _shares(predicted[mine], group[mine], classes)
+        facts["recall"] |= _plain(within.by_group[name])
+        if all(facts["n"].values()):
+            facts["equality_of_opportunity"] = float(within.difference()[name])
+            recalls.append(facts["equality_of_opportunity"])
+            distances.append(_distance(within))
     return {
         **result,
-        "statistical_parity": _distance(predicted, group, classes),
-        "equality_of_opportunity": float(np.mean(within)) if within else None,
-        "statistical_parity_worst_class": max(
-            facts["statistical_parity"] for facts in by_class.values()
-        ),
+        "statistical_parity": _distance(overall),
+        "equality_of_opportunity": float(np.mean(distances)) if distances else None,
+        "statistical_parity_worst_class": float(apart.max()),
         "equality_of_opportunity_worst_class": max(recalls, default=None),
         "by_class": by_class,
     }
 
 
-def _of_class(
-    name: str, label: np.ndarray, predicted: np.ndarray, group: np.ndarray
-) -> dict[str, Any]:
-    """One class against the rest; label, predicted, group: (n,)."""
-    is_label, is_predicted = label == name, predicted == name
-    n = {gender: int((is_label & (group == gender)).sum()) for gender in GENDERS}
-    recall = {
-        gender: float(is_predicted[is_label & (group == gender)].mean()) if n[gender] else None
-        for gender in GENDERS
-    }
-    return {
-        "n": n,
-        "predicted": {gender: float(is_predicted[group == gender].mean()) for gender in GENDERS},
-        "recall": recall,
-        "statistical_parity": _parity(is_predicted, group),
-        "equality_of_opportunity": float(
-            equal_opportunity_difference(is_label, is_predicted, sensitive_features=group)
-        )
-        if all(n.values())
-        else None,
-    }
+def _shares(predicted: np.ndarray, group: np.ndarray, classes: Sequence[str]) -> MetricFrame:
+    """Share of each predicted class within each group; predicted, group: (n,)."""
+    metrics = {name: partial(_share, name) for name in classes}
+    return MetricFrame(
+        metrics=metrics, y_true=predicted, y_pred=predicted, sensitive_features=group
+    )
 
 
-def _parity(chosen: np.ndarray, group: np.ndarray) -> float:
-    """Difference between the groups' shares of chosen rows; chosen, group: (n,)."""
-    return float(demographic_parity_difference(chosen, chosen, sensitive_features=group))
+def _share(name: str, _label: np.ndarray, predicted: np.ndarray) -> float:
+    return float(np.mean(np.asarray(predicted) == name))
 
 
-def _distance(predicted: np.ndarray, group: np.ndarray, classes: Sequence[str]) -> float:
-    """Total variation distance between the two groups' predictions; predicted, group: (n,)."""
-    return float(sum(_parity(predicted == name, group) for name in classes) / 2)
+def _distance(shares: MetricFrame) -> float:
+    """Total variation distance between the two groups' predictions, 0 to 1."""
+    return float(shares.difference().sum() / 2)
+
+
+def _plain(shares: pd.Series) -> dict[str, float]:
+    return {str(gender): float(share) for gender, share in shares.items()}
