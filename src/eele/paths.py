@@ -72,6 +72,18 @@ class StudyPaths:
     def judge(self, judge: str) -> Path:
         return self.root / "judges" / judge
 
+    def encoder(self, name: str) -> Path:
+        """Folder of a prepared speech encoder: model.safetensors, model.json, utterances.txt, curves.csv."""
+        return self.root / "encoders" / name
+
+    def testbed(self, name: str) -> Path:
+        """Folder of one testbed's folds: folds.csv, which utterance stands in which part of which."""
+        return self.root / "testbeds" / name
+
+    def recognition(self, cell: Path) -> Path:
+        """Folder of one recogniser of emotion; `cell` is a `RecognitionCell`'s path."""
+        return self.root / "recognition" / cell
+
     @property
     def recogniser(self) -> Path:
         """Folder of the phone recogniser: model.safetensors, model.json."""

@@ -31,6 +31,11 @@ _ITEMS: dict[str, tuple[Callable[[str], Any], str]] = {
     "shard": (int, "number of a feature shard, from 0"),
     "alignment_shard": (int, "number of an alignment shard, from 0"),
     "judge": (str, "name of a judge"),
+    "encoder": (str, "name of a speech encoder of the study"),
+    "recognition": (
+        str,
+        "path of a recogniser: encoder~E/method~M/sites~S/size~N/testbed~T/fold~F/seed~K",
+    ),
     "cell": (str, "path of a cell: backbone~B/method~M/scheme~S/rank~R/emotion~E/seed~N"),
 }
 
@@ -58,7 +63,7 @@ def run(stage: Callable[..., None], *items: str, arguments: list[str] | None = N
     """Parse the command line, call `stage(study, paths, *items)` and exit with the job's code.
 
     `items` are the options whose values the stage takes after study and paths, in that order: corpus,
-    shard, alignment_shard, judge, cell (checked against the study) or threads.
+    shard, alignment_shard, judge, encoder, cell, recognition (checked against the study) or threads.
 
     Exit codes: 0 done; 1 failed; 2 wrong config or usage; 130 interrupted. A failure prints one
     message on stderr; with `--log` everything else, tracebacks too, goes to that file.
@@ -159,6 +164,14 @@ def _item(study: Any, name: str, value: Any) -> Any:
 
     if name == "cell":
         return check_cell(Cell.parse(value), study)
+    if name == "recognition":
+        from eele.ser.cells import RecognitionCell, check_recognition_cell
+
+        return check_recognition_cell(RecognitionCell.parse(value), study)
+    if name == "encoder" and value not in study.encoders:
+        raise ConfigError(
+            f"--encoder: unknown encoder '{value}'; allowed: {', '.join(study.encoders)}"
+        )
     if name == "corpus":
         known = [corpus.id for corpus in study.corpora]
         if value not in known:

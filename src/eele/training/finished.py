@@ -13,12 +13,9 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from eele.io import atomic_folder, atomic_path, write_text
-
-if TYPE_CHECKING:
-    from eele.training.loop import Run
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +23,19 @@ SUFFIX = ".finished"
 _IDENTITY = "identity"
 
 
-def keep(run: Run, outputs: Sequence[Path]) -> None:
+class Training(Protocol):
+    """What tells one training from another."""
+
+    @property
+    def identity(self) -> str:
+        """Hash of all that shapes the result."""
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where its resumable state lies."""
+
+
+def keep(run: Training, outputs: Sequence[Path]) -> None:
     """Give `outputs`, files of different names, second names; the checkpoint has done its service."""
     with atomic_folder(run.checkpoint.with_suffix(SUFFIX)) as folder:
         for path in outputs:
@@ -35,7 +44,7 @@ def keep(run: Run, outputs: Sequence[Path]) -> None:
     run.checkpoint.unlink(missing_ok=True)
 
 
-def take_back(run: Run, outputs: Sequence[Path], write: bool = True) -> bool:
+def take_back(run: Training, outputs: Sequence[Path], write: bool = True) -> bool:
     """Whether this very training was finished before; its `outputs` are then there again.
 
     With `write` false nothing is written (another process of the same training does it).

@@ -11,10 +11,9 @@ import queue
 import threading
 from collections.abc import Callable
 from types import TracebackType
+from typing import Generic, Protocol, Self, TypeVar
 
 import torch
-
-from eele.backbones.base import Batch
 
 #: How long either side sleeps before it looks whether the other is still there.
 _LOOK_S = 0.1
@@ -22,7 +21,18 @@ _LOOK_S = 0.1
 _LEAVE_S = 10.0
 
 
-class Prefetcher:
+class Pinnable(Protocol):
+    """A batch."""
+
+    def pinned(self) -> Self:
+        """The batch in page-locked memory, from which a GPU copies while it computes."""
+        ...
+
+
+B = TypeVar("B", bound=Pinnable)
+
+
+class Prefetcher(Generic[B]):
     """Iterator over `make(step)` for steps `first` .. `last - 1`, made in order by one thread.
 
     A context manager: the thread starts on entering and ends on leaving, whatever the reason. At most
@@ -31,17 +41,17 @@ class Prefetcher:
     """
 
     def __init__(
-        self, make: Callable[[int], Batch], first: int, last: int, depth: int = 2, pin: bool = False
+        self, make: Callable[[int], B], first: int, last: int, depth: int = 2, pin: bool = False
     ) -> None:
         self._make, self._steps, self._pin = make, range(first, last), pin
-        self._ready: queue.Queue[Batch | BaseException | None] = queue.Queue(max(1, depth))
+        self._ready: queue.Queue[B | BaseException | None] = queue.Queue(max(1, depth))
         # A new thread would begin on the first GPU, whichever one its process computes on.
         self._device = torch.cuda.current_device() if pin and torch.cuda.is_available() else None
         self._stop = threading.Event()
         self._ended = False
         self._thread = threading.Thread(target=self._work, name="prefetcher", daemon=True)
 
-    def __enter__(self) -> Prefetcher:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -54,14 +64,14 @@ class Prefetcher:
         self._stop.set()
         self._thread.join(_LEAVE_S)
 
-    def __iter__(self) -> Prefetcher:
+    def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> B:
         if self._ended or self._stop.is_set():
             raise StopIteration
         item = self._ready.get()
-        if isinstance(item, Batch):
+        if item is not None and not isinstance(item, BaseException):
             return item
         self._ended = True
         if item is None:
@@ -81,7 +91,7 @@ class Prefetcher:
         except BaseException as error:
             self._offer(error)
 
-    def _offer(self, item: Batch | BaseException | None) -> None:
+    def _offer(self, item: B | BaseException | None) -> None:
         while not self._stop.is_set():
             try:
                 return self._ready.put(item, timeout=_LOOK_S)
