@@ -8,7 +8,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from eele.config import recognition
 from eele.config.load import check_study
 from eele.config.models import StudyConfig
 from eele.corpora.assembling import MANIFEST_COLUMNS
@@ -283,3 +286,48 @@ def test_counts_and_one_fold_by_name(tmp_path: Path) -> None:
     assert counts.loc["train"].tolist() == [12] * 6 and counts.loc["test"].tolist() == [3] * 6
     with pytest.raises(ConfigError, match="no fold 'x'; there are: a, b, c, d, e, f"):
         testbeds.fold(table, testbed, "x")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n=st.integers(3, 12),
+    kind=st.sampled_from(["leave_one_speaker_out", "speakers", "sentences"]),
+    groups=st.integers(2, 12),
+    share=st.floats(0.01, 0.99),
+)
+def test_every_recording_is_the_test_once_and_nothing_stands_in_two_parts(
+    n: int, kind: str, groups: int, share: float
+) -> None:
+    column = "sentence" if kind == "sentences" else "speaker"
+    table = pd.DataFrame(
+        {
+            "utterance_id": [
+                f"u{unit}_{label}_{take}" for unit in range(n) for label in "ab" for take in "xy"
+            ],
+            "label": [
+                "happy" if label == "a" else "sad" for _ in range(n) for label in "ab" for _ in "xy"
+            ],
+            "corpus": "box",
+            "text": "Yes.",
+            "speaker": "one",
+            "sentence": "0",
+        }
+    )
+    table[column] = [str(unit) for unit in range(n) for _ in range(4)]
+    values = {"folds": kind, "validation_share": share, "min_per_class": 1}
+    if kind != "leave_one_speaker_out":
+        values["groups"] = groups
+    config = recognition.TestbedConfig.model_validate(values)
+    k = values.get("groups", n)
+    if k > n or n - -(-n // k) < 2:
+        with pytest.raises(ConfigError, match="training"):
+            testbeds.folds(table, config)
+        return
+    found = testbeds.folds(table, config)
+    tested = [name for fold in found for name in fold.test]
+    assert len(found) == k and sorted(tested) == sorted(table["utterance_id"])
+    unit = dict(zip(table["utterance_id"], table[column], strict=True))
+    for fold in found:
+        parts = [{unit[name] for name in ids} for ids in fold.parts.values()]
+        assert all(parts) and sum(map(len, parts)) == n
+        assert len(set().union(*parts)) == n

@@ -51,18 +51,21 @@ def uar_interval(
     draw holds no recording does not count in that draw.
     """
     names, label = np.unique(predictions["label"].astype(str), return_inverse=True)
+    units, unit = np.unique(bootstrap_units(predictions)[1], return_inverse=True)
     hit = (predictions["label"] == predictions["predicted"]).to_numpy(float)
+    # Summed by unit first: a test of 30,000 recordings would need gigabytes of weights otherwise.
+    sums = np.zeros((len(units), 2, len(names)))
+    np.add.at(sums, (unit, 0, label), hit)
+    np.add.at(sums, (unit, 1, label), 1.0)
 
     def summarise(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        recalls = np.full((len(weights), len(names)), np.nan)
-        for index in range(len(names)):
-            mine = weights[:, label == index]
-            n = mine.sum(axis=1)
-            np.divide(mine @ values[label == index], n, out=recalls[:, index], where=n > 0)
+        hits, counts = weights @ values[:, 0], weights @ values[:, 1]
+        recalls = np.full(counts.shape, np.nan)
+        np.divide(hits, counts, out=recalls, where=counts > 0)
         return np.nanmean(recalls, axis=1)
 
-    _, units = bootstrap_units(predictions)
-    return interval(summarise, hit, np.ones(len(hit)), units, samples, confidence, seed)
+    ones = np.ones(len(units))
+    return interval(summarise, sums, ones, list(units), samples, confidence, seed)
 
 
 def score(
