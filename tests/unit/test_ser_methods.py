@@ -358,6 +358,17 @@ def test_prompts_are_vectors_in_front_of_every_layer(folders: Path, name: str) -
     assert (found[-1] - plain[-1]).abs().max() > 1e-2
 
 
+@pytest.mark.parametrize("name", ["wav2vec2", "hubert, norms first", "whisper"])
+def test_prompts_with_additive_masks(folders: Path, name: str) -> None:
+    """Attention computed step by step adds its mask to the scores; the other kind takes True and False."""
+    net = encoder(folders, name)
+    attach(net, "prompt")
+    train(net)
+    expected = states(net)
+    net.model.set_attn_implementation("eager")
+    torch.testing.assert_close(states(net), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_loras_dropout_acts_where_weights_are_read(folders: Path) -> None:
     net = encoder(folders, "wavlm")
     torch.manual_seed(0)
