@@ -54,9 +54,9 @@ def uar_interval(
     units, unit = np.unique(bootstrap_units(predictions)[1], return_inverse=True)
     hit = (predictions["label"] == predictions["predicted"]).to_numpy(float)
     # Summed by unit first: a test of 30,000 recordings would need gigabytes of weights otherwise.
-    sums = np.zeros((len(units), 2, len(names)))
-    np.add.at(sums, (unit, 0, label), hit)
-    np.add.at(sums, (unit, 1, label), 1.0)
+    place, size = unit * len(names) + label, len(units) * len(names)
+    sums = np.stack([np.bincount(place, hit, size), np.bincount(place, minlength=size)])
+    sums = sums.reshape(2, len(units), len(names)).transpose(1, 0, 2)
 
     def summarise(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
         hits, counts = weights @ values[:, 0], weights @ values[:, 1]
