@@ -31,6 +31,7 @@ from eele.config.data import (
     Share,
     SplitConfig,
 )
+from eele.config.evaluation import EvaluationConfig, RecogniserConfig
 from eele.config.recognition import EncoderConfig, RecognitionConfig
 from eele.vocabulary import SCHEMES, SITES, Emotion
 
@@ -180,31 +181,6 @@ class VocoderConfig(TrainingConfig):
     seed: int = Field(1, description="seed of the vocoder")
 
 
-class RecogniserConfig(Section):
-    """Phone recogniser behind the phone error rate; trained on the study's training recordings."""
-
-    hidden_size: Count = Field(224, description="channels of its convolutions")
-    layers: Count = Field(
-        3, description="convolution layers; more see, and memorise, longer stretches"
-    )
-    steps: Count = Field(800, description="training steps")
-    batch_size: Count = Field(16, description="utterances per step")
-    learning_rate: Positive = Field(4e-3, description="peak learning rate")
-    seed: int = Field(1, description="seed")
-
-
-class EvaluationConfig(Section):
-    """Judges, intervals and the phone recogniser."""
-
-    judges: tuple[Literal["statistics"], ...] = Field(
-        ("statistics",), description="emotion recognisers; the first one fills emotion_accuracy"
-    )
-    bootstrap_samples: Count = Field(1000, description="bootstrap draws over sentences")
-    confidence: Annotated[float, Field(gt=0, lt=1)] = Field(0.95, description="interval level")
-    seed: int = Field(1, description="seed of judges and bootstrap")
-    recogniser: RecogniserConfig = Field(RecogniserConfig(), description="phone recogniser")
-
-
 class RuntimeConfig(Section):
     """Settings that do not identify a result: changing them reruns nothing."""
 
@@ -348,6 +324,12 @@ class StudyConfig(Section):
                 raise ValueError(f"corpora: two corpora are named '{corpus_id}'; set `name` on one")
         if self.recognition is not None:
             self._check_recognition(self.recognition, ids)
+        for name, judge in self.evaluation.encoder_judges.items():
+            if judge.encoder not in self.encoders:
+                raise ValueError(
+                    f"evaluation.encoder_judges.{name}.encoder: unknown encoder '{judge.encoder}'; "
+                    f"`encoders` has: {', '.join(self.encoders)}"
+                )
         return self
 
     def _check_recognition(self, recognition: RecognitionConfig, ids: list[str]) -> None:

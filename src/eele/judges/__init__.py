@@ -1,21 +1,22 @@
 """Judges: speech-emotion recognisers that score speech; trained on recordings of training sentences only.
 
-A judge is a module with `train(study, paths)` and `load(study, paths)`; it loads on first use, so that
-importing this package stays cheap.
+A judge is a module with `train(study, paths, name)` and `load(study, paths, name)`; it loads on first use,
+so that importing this package stays cheap. What it may have heard: `eele.judges.rules`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib import import_module
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from eele.config import StudyConfig
+from eele.config.evaluation import JudgeKind
+from eele.errors import ConfigError
+from eele.judges import rules
 from eele.paths import StudyPaths
-from eele.registry import Registry
 
 
 class Judge(Protocol):
@@ -42,33 +43,37 @@ class Judge(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class JudgeSpec:
-    """Name of a judge, the module behind it, and what it is in one line."""
-
-    name: str
-    module: str
-    description: str
-
-
-JUDGES: Registry[JudgeSpec] = Registry("judge")
-JUDGES.register(
-    "statistics",
-    JudgeSpec(
-        "statistics",
-        "eele.judges.statistics",
-        "prosodic and spectral statistics, speaker-adapted linear discriminant",
-    ),
-)
+#: Kind of judge -> its module.
+_MODULES: dict[JudgeKind, str] = {
+    "statistics": "eele.judges.statistics",
+    "encoder": "eele.judges.encoder",
+    "published": "eele.judges.published",
+}
 
 
 def train(study: StudyConfig, paths: StudyPaths, judge: str) -> None:
-    """Train the judge `judge` and write judges/<judge>/. Raises ConfigError for an unknown name."""
-    function: Callable[[StudyConfig, StudyPaths], None] = import_module(JUDGES[judge].module).train
-    function(study, paths)
+    """Train the judge `judge`, or fetch it, and write judges/<judge>/.
+
+    Raises ConfigError for an unknown name, DataError where a rule of `eele.judges.rules` is broken.
+    """
+    function: Callable[[StudyConfig, StudyPaths, str], None] = _module(study, judge).train
+    function(study, paths, judge)
 
 
 def load(study: StudyConfig, paths: StudyPaths, name: str) -> Judge:
-    """The trained judge `name` of a study. Raises DataError when it is absent or belongs to another config."""
-    function: Callable[[StudyConfig, StudyPaths], Judge] = import_module(JUDGES[name].module).load
-    return function(study, paths)
+    """The trained judge `name` of a study.
+
+    Raises DataError when it is absent, belongs to another config or may not judge this study.
+    """
+    function: Callable[[StudyConfig, StudyPaths, str], Judge] = _module(study, name).load
+    judge = function(study, paths, name)
+    rules.refuse_emotions(name, judge.classes, study)
+    rules.check_stored(study, paths, name)
+    return judge
+
+
+def _module(study: StudyConfig, name: str) -> Any:
+    kinds = study.evaluation.judge_kinds
+    if name not in kinds:
+        raise ConfigError(f"unknown judge '{name}'; allowed: {', '.join(kinds)}")
+    return import_module(_MODULES[kinds[name]])

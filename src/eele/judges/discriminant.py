@@ -18,6 +18,8 @@ COVARIANCE_PRIOR = 100.0
 #: Normalised features beyond this many standard deviations are outliers and are held here.
 CLIP = 4.0
 
+TEMPERATURES = tuple(float(t) for t in np.round(np.geomspace(1, 16, 17), 3))
+
 
 @dataclass(frozen=True)
 class Hyperparameters:
@@ -142,3 +144,13 @@ def probabilities(log_odds: np.ndarray, temperature: float) -> np.ndarray:
     scaled = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     result: np.ndarray = scaled / scaled.sum(axis=1, keepdims=True)
     return result
+
+
+def best_temperature(log_odds: np.ndarray, truth: np.ndarray) -> float:
+    """The one of `TEMPERATURES` with the lowest log loss; log odds (n, classes), positions of the truth (n,)."""
+
+    def loss(temperature: float) -> float:
+        chosen = probabilities(log_odds, temperature)[np.arange(len(truth)), truth]
+        return float(-np.log(np.maximum(chosen, 1e-12)).mean())
+
+    return min(TEMPERATURES, key=loss)

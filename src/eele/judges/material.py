@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from eele.config import StudyConfig
 from eele.errors import DataError
 from eele.features import FeatureStore
 from eele.features.phones import NOT_SPOKEN
+from eele.judges import rules
 from eele.paths import StudyPaths
 
 if TYPE_CHECKING:
@@ -35,8 +37,7 @@ class Material:
 def judge_material(study: StudyConfig, paths: StudyPaths) -> Material:
     """The recordings of the study's judges, from manifest.csv and the aligned utterances in the features.
 
-    Raises DataError when a file is absent, when fewer than two emotions have training recordings or
-    when a test sentence would be trained on.
+    Raises DataError when a file is absent.
     """
     import pandas as pd
 
@@ -64,26 +65,27 @@ def judge_material(study: StudyConfig, paths: StudyPaths) -> Material:
     ]
     train = table[table["split"].isin(["train", "validation"])].reset_index(drop=True)
     test = table[table["split"] == "test"].reset_index(drop=True)
-    found = sorted(set(train["emotion"]))
-    if len(found) < 2:
-        raise DataError(
-            f"{paths.manifest}: training recordings of {found or 'no emotion'} only; a judge needs at "
-            f"least two of {', '.join(classes)} with aligned training recordings"
-        )
-    refuse_leakage(train, test)
     return Material(train, test, _level_comparable(paths, sorted(set(table["corpus"].astype(str)))))
 
 
-def refuse_leakage(train: pd.DataFrame, test: pd.DataFrame) -> None:
-    """Raise DataError when an utterance or a sentence (columns utterance_id, sentence) is in both tables."""
-    for column in ("utterance_id", "sentence"):
-        both = sorted(set(train[column].astype(str)) & set(test[column].astype(str)))
-        if both:
-            raise DataError(
-                f"{column} {', '.join(both[:3])} is in the training and in the test recordings "
-                f"({len(both)} in all); a judge may not hear what it is tested on: "
-                "run the rule assemble_manifest again"
-            )
+def training_material(
+    study: StudyConfig, paths: StudyPaths, judge: str, unlabelled: Sequence[str] = ()
+) -> tuple[Material, rules.Heard]:
+    """The recordings that the judge `judge` may learn from, and what it has then heard.
+
+    `unlabelled`: ids of what its encoder heard. Raises DataError when a file is absent, when neutral or an
+    emotion of the study has no training recording, or when a rule of `eele.judges.rules` is broken.
+    """
+    material = judge_material(study, paths)
+    train = material.train
+    rules.refuse_emotions(judge, set(train["emotion"]), study)
+    heard = rules.Heard(
+        tuple(sorted(set(train["corpus"].astype(str)))),
+        tuple(sorted(train["utterance_id"])),
+        tuple(sorted(unlabelled)),
+    )
+    rules.check(study, paths, judge, heard)
+    return material, heard
 
 
 def _level_comparable(paths: StudyPaths, corpora: list[str]) -> bool:

@@ -18,8 +18,16 @@ from eele import io
 from eele.config import StudyConfig
 from eele.config.models import AudioConfig, FeatureConfig
 from eele.errors import DataError
-from eele.judges.discriminant import Discriminant, Hyperparameters, fit, probabilities
-from eele.judges.material import Material, judge_material
+from eele.judges import rules
+from eele.judges.discriminant import (
+    Discriminant,
+    Hyperparameters,
+    best_temperature,
+    fit,
+    probabilities,
+)
+from eele.judges.material import Material, training_material
+from eele.judges.recordings import score_on_recordings
 from eele.judges.utterance_features import LEVEL_FEATURES, feature_names, utterance_features
 from eele.paths import StudyPaths
 
@@ -35,7 +43,6 @@ CANDIDATES = tuple(
 )
 #: Used where the training recordings hold too few sentences to cross-validate.
 DEFAULT = Hyperparameters(5, 0.5)
-TEMPERATURES = tuple(float(t) for t in np.round(np.geomspace(1, 16, 17), 3))
 DEFAULT_TEMPERATURE = 3.0
 FOLDS = 6
 #: Fewer training recordings of an emotion than this are reported as a warning.
@@ -76,7 +83,7 @@ class StatisticsJudge:
         phone_counts: Sequence[int],
         speakers: Sequence[str],
     ) -> np.ndarray:
-        """Emotion probabilities (n, classes); an emotion without training recordings gets zero."""
+        """Emotion probabilities (n, classes); see `eele.judges.Judge`."""
         if not len(samples) == len(phone_counts) == len(speakers):
             raise ValueError(
                 f"{len(samples)} signals, {len(phone_counts)} phone counts, {len(speakers)} speakers"
@@ -100,24 +107,23 @@ class StatisticsJudge:
     def probabilities_of_features(self, features: np.ndarray, speakers: np.ndarray) -> np.ndarray:
         """The same from `utterance_features` (n, all features) and speaker names (n,)."""
         odds = self.model.log_odds(features[:, self.columns], speakers)
-        result = np.zeros((len(features), len(self.classes)))
-        places = [self.classes.index(emotion) for emotion in self.model.classes]
-        result[:, places] = probabilities(odds, self.temperature)
-        return result
+        places = [self.model.classes.index(emotion) for emotion in self.classes]
+        return probabilities(odds, self.temperature)[:, places]
 
 
-def train(study: StudyConfig, paths: StudyPaths) -> None:
-    """Train on recordings and write judges/statistics/{model.npz, model.json, report.json}.
+def train(study: StudyConfig, paths: StudyPaths, name: str = NAME) -> None:
+    """Train on recordings and write judges/statistics/{model.npz, model.json, report.json, heard.json}.
 
-    Raises DataError when the recordings do not suffice (see `judge_material`) or cannot be read.
+    Raises DataError when the recordings do not suffice (see `training_material`) or cannot be read.
     """
-    material = judge_material(study, paths)
+    material, heard = training_material(study, paths, name)
     features = _features_of(material.train, study, paths)
     judge, chosen = train_on(study, features, material.train, material.level_comparable)
     report = _report(study, paths, judge, material, chosen)
-    with io.atomic_folder(paths.judge(NAME)) as folder:
+    with io.atomic_folder(paths.judge(name)) as folder:
         _save(judge, folder)
         io.write_json(folder / "report.json", report)
+        rules.declare(folder, name, heard)
 
 
 def train_on(
@@ -139,9 +145,9 @@ def train_on(
     return judge, chosen
 
 
-def load(study: StudyConfig, paths: StudyPaths) -> StatisticsJudge:
+def load(study: StudyConfig, paths: StudyPaths, name: str = NAME) -> StatisticsJudge:
     """The trained judge. Raises DataError when it is absent, damaged or of other classes or audio."""
-    folder = paths.judge(NAME)
+    folder = paths.judge(name)
     if not (folder / "model.json").exists():
         raise DataError(f"{folder}/model.json is missing; run the rule train_judge first")
     facts = io.read_json(folder / "model.json")
@@ -255,10 +261,9 @@ def _choose(
     best, error = max(scores)
     # Strong regularisation holds up on synthetic speech, so half a standard error is given for it.
     position = max(i for i, (score, _) in enumerate(scores) if score >= best - 0.5 * error)
-    losses = [_log_loss(odds_of[position], truth_of[position], t) for t in TEMPERATURES]
     return {
         "hyperparameters": CANDIDATES[position],
-        "temperature": TEMPERATURES[int(np.argmin(losses))],
+        "temperature": best_temperature(odds_of[position], truth_of[position]),
         "cv_score": scores[position][0],
         "cv_folds": len(held_out),
     }
@@ -268,11 +273,6 @@ def _covers(
     some_emotions: np.ndarray, some_speakers: np.ndarray, emotions: np.ndarray, speakers: np.ndarray
 ) -> bool:
     return set(some_emotions) == set(emotions) and set(some_speakers) == set(speakers)
-
-
-def _log_loss(odds: np.ndarray, truth: np.ndarray, temperature: float) -> float:
-    chosen = probabilities(odds, temperature)[np.arange(len(truth)), truth]
-    return float(-np.log(np.maximum(chosen, 1e-12)).mean())
 
 
 def _report(
@@ -285,16 +285,7 @@ def _report(
     known = material.test["speaker"].isin(list(judge.speakers))
     test = material.test[known].reset_index(drop=True)
     features = _features_of(test, study, paths)
-    confusion = np.zeros((len(judge.classes), len(judge.classes)), dtype=int)
-    accuracy = low = high = None
-    if len(test):
-        result = judge.probabilities_of_features(features, test["speaker"].to_numpy(str))
-        predicted = result.argmax(axis=1)
-        truth = np.array([judge.classes.index(emotion) for emotion in test["emotion"]])
-        np.add.at(confusion, (truth, predicted), 1)
-        hits = predicted == truth
-        accuracy = float(hits.mean())
-        low, high = _interval(hits, test["sentence"].to_numpy(), study)
+    result = judge.probabilities_of_features(features, test["speaker"].to_numpy(str))
     names = feature_names(study.audio)
     return {
         "judge": NAME,
@@ -307,15 +298,7 @@ def _report(
         "n_train_per_emotion": {
             emotion: int((material.train["emotion"] == emotion).sum()) for emotion in judge.classes
         },
-        "n_test": len(test),
-        "test_accuracy": accuracy,
-        "test_accuracy_low": low,
-        "test_accuracy_high": high,
-        "confidence": study.evaluation.confidence,
-        "confusion": {
-            emotion: dict(zip(judge.classes, row.tolist(), strict=True))
-            for emotion, row in zip(judge.classes, confusion, strict=True)
-        },
+        **score_on_recordings(study, judge.classes, test, result),
         "feature_names": [names[i] for i in judge.columns],
         "trained_on": sorted(set(material.train["corpus"].astype(str))),
         "speakers": list(judge.speakers),
@@ -323,30 +306,12 @@ def _report(
     }
 
 
-def _interval(
-    hits: np.ndarray, sentences: np.ndarray, study: StudyConfig
-) -> tuple[float | None, float | None]:
-    """Percentile bootstrap interval of accuracy, drawing whole sentences; None with a single one."""
-    names, group = np.unique(sentences, return_inverse=True)
-    if len(names) < 2:
-        return None, None
-    draws = np.random.default_rng(study.evaluation.seed).multinomial(
-        len(names), np.full(len(names), 1 / len(names)), size=study.evaluation.bootstrap_samples
-    )
-    values = (draws @ np.bincount(group, weights=hits)) / (draws @ np.bincount(group))
-    tail = (1 - study.evaluation.confidence) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return float(low), float(high)
-
-
 def _warnings(judge: StatisticsJudge, material: Material, chosen: dict[str, Any]) -> list[str]:
     found = []
     train = material.train
     for emotion in judge.classes:
         count = int((train["emotion"] == emotion).sum())
-        if count == 0:
-            found.append(f"no training recording of {emotion}: the judge never answers {emotion}")
-        elif count < FEW_RECORDINGS:
+        if count < FEW_RECORDINGS:
             found.append(f"only {count} training recordings of {emotion}")
     for speaker in judge.speakers:
         own = set(train.loc[train["speaker"] == speaker, "emotion"])
