@@ -16,12 +16,27 @@ include: "workflow/rules/alignment.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/cells.smk"
-include: "workflow/rules/reporting.smk"
+include: "workflow/rules/recognition.smk"
+
+
+if STUDY.recognition is None:
+
+    include: "workflow/rules/reporting.smk"
+
+    REPORT = [rules.make_page.output, rules.make_tables.output, rules.make_figures.output]
+
+else:
+
+    include: "workflow/rules/recognition_reporting.smk"
+
+    REPORT = [
+        rules.make_recognition_page.output,
+        rules.make_recognition_tables.output,
+        rules.make_recognition_figures.output,
+    ]
 
 
 rule all:
     default_target: True
     input:
-        rules.make_page.output,
-        rules.make_tables.output,
-        rules.make_figures.output,
+        REPORT,

@@ -10,8 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
-from eele.cells import Cell
+
+class Cell(Protocol):
+    """A cell of synthesis or of recognition."""
+
+    @property
+    def path(self) -> Path:
+        """Where it lies, which names it."""
 
 
 @contextmanager

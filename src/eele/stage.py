@@ -32,6 +32,7 @@ _ITEMS: dict[str, tuple[Callable[[str], Any], str]] = {
     "alignment_shard": (int, "number of an alignment shard, from 0"),
     "judge": (str, "name of a judge"),
     "encoder": (str, "name of a speech encoder of the study"),
+    "testbed": (str, "name of a testbed of the study of recognition"),
     "recognition": (
         str,
         "path of a recogniser: encoder~E/method~M/sites~S/size~N/testbed~T/fold~F/seed~K",
@@ -63,7 +64,7 @@ def run(stage: Callable[..., None], *items: str, arguments: list[str] | None = N
     """Parse the command line, call `stage(study, paths, *items)` and exit with the job's code.
 
     `items` are the options whose values the stage takes after study and paths, in that order: corpus,
-    shard, alignment_shard, judge, encoder, cell, recognition (checked against the study) or threads.
+    shard, alignment_shard, judge, encoder, testbed, cell, recognition (checked against the study) or threads.
 
     Exit codes: 0 done; 1 failed; 2 wrong config or usage; 130 interrupted. A failure prints one
     message on stderr; with `--log` everything else, tracebacks too, goes to that file.
@@ -125,11 +126,12 @@ def _attempt(
 
 
 def _noted(paths: Any, values: list[Any]) -> contextlib.AbstractContextManager[None]:
-    """Notes whether a cell fails, where the stage is a cell's."""
+    """Notes whether a cell fails, where the stage is a cell's (of synthesis or of recognition)."""
     from eele import failed
     from eele.cells import Cell
+    from eele.ser.cells import RecognitionCell
 
-    cells = [value for value in values if isinstance(value, Cell)]
+    cells = [value for value in values if isinstance(value, Cell | RecognitionCell)]
     return failed.noted(paths.root, cells[0]) if cells else contextlib.nullcontext()
 
 

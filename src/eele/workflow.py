@@ -18,6 +18,7 @@ from eele.config.models import NO_IDENTITY, CorpusConfig
 from eele.errors import ConfigError
 from eele.io import hash_json, sha256
 from eele.neutral import CRITIC, FACTS, WEIGHTS
+from eele.ser.cells import RecognitionCell, check_recognition_cell, recognition_of
 from eele.stage import PARENT_VARIABLE
 
 
@@ -36,17 +37,23 @@ def checked_study(
     study = check_study(config, source=", ".join(sources))
     for target in targets:
         parts = Path(target).parts
-        if parts[:1] != ("results",) or "cells" not in parts:
+        if parts[:1] != ("results",) or not {"cells", "recognition"} & set(parts[2:3]):
             continue
         if parts[1] != study.study:
             raise ConfigError(
                 f"{target}: the study of {', '.join(sources)} is '{study.study}', not '{parts[1]}'; "
                 "give the --configfile of that study"
             )
-        cell = check_cell(Cell.parse(target), study)
-        if parts[3:9] != cell.path.parts:
+        cell = _checked_cell(target, parts[2], study)
+        if parts[3 : 3 + len(cell.path.parts)] != cell.path.parts:
             raise ConfigError(f"{target}: write the cell as {cell.path}")
     return study
+
+
+def _checked_cell(target: str, kind: str, study: StudyConfig) -> Cell | RecognitionCell:
+    if kind == "recognition":
+        return check_recognition_cell(RecognitionCell.parse(target), study)
+    return check_cell(Cell.parse(target), study)
 
 
 def job_environment(source: Path) -> None:
@@ -74,6 +81,30 @@ def corpus_parameters(study: StudyConfig, corpus: CorpusConfig) -> dict[str, Any
     return {**corpus.model_dump(mode="json"), "metadata.csv": digest}
 
 
+def encoder_parameters(study: StudyConfig, name: str) -> dict[str, Any]:
+    """What identifies a speech encoder: of a published one nothing of the small one's sizes and training."""
+    config = study.encoders[name]
+    unread = {"small", "seed"} if config.kind == "transformers" else set()
+    return config.model_dump(mode="json", exclude=unread)
+
+
+def testbed_parameters(study: StudyConfig, name: str) -> dict[str, Any]:
+    """What identifies a testbed."""
+    return recognition_of(study).testbeds[name].model_dump(mode="json")
+
+
+def before_recogniser(study: StudyConfig, encoder: str, testbed: str) -> list[str]:
+    """Digests of what a recogniser stands on: of its own encoder and testbed, not of their neighbours."""
+    before = lineages(study)["assemble_manifest"]
+    return [
+        hash_json([name, STAGES[name].version, values, before])
+        for name, values in (
+            ("prepare_encoder", encoder_parameters(study, encoder)),
+            ("divide_testbed", testbed_parameters(study, testbed)),
+        )
+    ]
+
+
 @dataclass(frozen=True)
 class Stage:
     """What a stage's results follow from, beside its inputs' content.
@@ -87,7 +118,8 @@ class Stage:
     version: int = 1
 
 
-_SCORED = ("judges", "bootstrap_samples", "confidence", "seed")
+_DRAWN = ("bootstrap_samples", "confidence", "seed")
+_SCORED = ("judges", *_DRAWN)
 
 #: In the order of the way of the data. make_tables, make_figures and make_page read everything.
 STAGES = {
@@ -118,7 +150,16 @@ STAGES = {
         ("synthesis", "adaptation.speakers", *(f"evaluation.{key}" for key in _SCORED)),
         ("train_judge", "train_recogniser"),
     ),
+    "prepare_encoder": Stage(("encoders",), ("assemble_manifest",)),
+    "divide_testbed": Stage(("recognition.testbeds",), ("assemble_manifest",)),
+    "recognise": Stage(
+        ("recognition.training", *(f"evaluation.{key}" for key in _DRAWN)),
+        ("prepare_encoder", "divide_testbed"),
+    ),
 }
+
+#: Of what these keys hold each job takes its own only (`corpus_parameters`, `encoder_parameters`, ...).
+_BY_ITEM = ("corpora", "encoders", "recognition.testbeds")
 
 
 def lineages(study: StudyConfig) -> dict[str, str]:
@@ -170,14 +211,15 @@ def gpus(study: StudyConfig) -> dict[str, int]:
         "train_recogniser": one,
         "train_cell": one,
         "synthesise_cell": one,
+        "prepare_encoder": several,
+        "recognise": one,
     }
 
 
 def stage_parameters(study: StudyConfig, name: str) -> dict[str, Any]:
     """Version and config of one stage, as plain values named like the config's keys."""
     stage = STAGES[name]
-    # Of the corpora each job takes its own only (`corpus_parameters`).
-    keys = [key for key in stage.reads if key != "corpora"]
+    keys = [key for key in stage.reads if key not in _BY_ITEM]
     values = {key.replace(".", "_"): _value(study, key) for key in keys}
     return {"version": stage.version, **values}
 
@@ -191,7 +233,7 @@ def _value(study: StudyConfig, key: str) -> Any:
         return {"name": name, "sizes": getattr(study.backbone, name).model_dump(mode="json")}
     value: Any = study.model_dump(mode="json", include={key.split(".")[0]})
     for part in key.split("."):
-        value = value[part]
+        value = value[part] if value is not None else None
     return value
 
 

@@ -135,23 +135,32 @@ def test_the_plan_is_what_the_rules_declare(fake: Fake) -> None:
     declared: dict[str, set[str]] = {}
     for file in (ROOT / "workflow" / "rules").glob("*.smk"):
         for rule, body in re.findall(
-            r"^rule (\w+):\n(.*?)(?=^\S|\Z)", file.read_text(), re.M | re.S
+            r"^(?:rule|checkpoint) (\w+):\n(.*?)(?=^\S|\Z)", file.read_text(), re.M | re.S
         ):
             block = re.search(r"^    output:\n(.*?)^    \w+:", body, re.M | re.S)
             assert block is not None, rule
-            declared[rule] = set(re.findall(r'"<(?:results>/|(?=cell>))(.*?)"', block[1]))
+            declared[rule] = set(
+                re.findall(r'"<(?:results>/|(?=cell>|recogniser>))(.*?)"', block[1])
+            )
     plan: dict[str, set[str]] = {}
     vits2 = check_study({**fake.study.model_dump(mode="json"), "backbone": {"name": "vits2"}})
     hifigan = check_study(
         {**fake.study.model_dump(mode="json"), "synthesis": {"vocoder": "hifigan"}}
     )
-    for job in (*jobs(vits2), *jobs(hifigan)):
+    recognition = check_study(
+        {**fake.study.model_dump(mode="json"), "recognition": {"testbeds": {"all": {}}}}
+    )
+    folds = fake.paths.testbed("all") / "folds.csv"
+    folds.parent.mkdir(parents=True)
+    folds.write_text("fold,part\none,train\none,test\n")
+    below = {**dict.fromkeys(CELL_STAGES, "cells/"), "recognise": "recognition/"}
+    for job in (*jobs(vits2), *jobs(hifigan), *jobs(recognition, fake.paths)):
         for path in job.outputs:
-            item = f"cells/{job.item}" if job.stage in CELL_STAGES else job.item
+            item = below.get(job.stage, "") + job.item
             shape = path.replace(item, "ITEM") if item else path
             plan.setdefault(job.stage, set()).add(shape)
     for rule, outputs in declared.items():
-        shapes = {re.sub(r"\{\w+\}|^cell>", "ITEM", output) for output in outputs}
+        shapes = {re.sub(r"\{\w+\}|^cell>|^recogniser>", "ITEM", output) for output in outputs}
         # The neutral model's files are a list of the package's own.
         assert {p for p in plan.pop(rule) if not p.startswith("neutral/") or p in shapes} == shapes
     assert plan == {}

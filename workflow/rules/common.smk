@@ -14,6 +14,10 @@ from eele.cells import AXES, Cell, check_cell, sweep
 from eele.config import dump_study
 from eele.errors import ConfigError
 from eele.io import write_text
+from eele.ser.cells import AXES as RECOGNISER_AXES
+from eele.ser.cells import RecognitionCell, check_recognition_cell
+from eele.ser.dividing import fold_names
+from eele.ser.sweep import recognisers as recognition_sweep
 from eele.status.progress import Progress
 from eele.training import finished
 
@@ -45,6 +49,8 @@ NEUTRAL = [f"{RESULTS}/neutral/{name}" for name in eele_workflow.neutral_files(S
 CELL = (
     "backbone~{backbone}/method~{method}/scheme~{scheme}/rank~{rank}/emotion~{emotion}/seed~{seed}"
 )
+RECOGNISER = "/".join(f"{axis}~{{{axis}}}" for axis in RECOGNISER_AXES)
+TESTBEDS = STUDY.recognition.testbeds if STUDY.recognition is not None else {}
 # VITS2 at its published sizes takes about thrice fastspeech2's memory.
 MEMORY = 3 if STUDY.backbone.name == "vits2" else 1
 # `gpu` is asked for where the config asks for one; what that means is the profile's affair.
@@ -70,6 +76,8 @@ pathvars:
     results=RESULTS,
     axes=CELL,
     cell=f"{RESULTS}/cells/{CELL}",
+    recogniser_axes=RECOGNISER,
+    recogniser=f"{RESULTS}/recognition/{RECOGNISER}",
 
 
 wildcard_constraints:
@@ -82,6 +90,12 @@ wildcard_constraints:
     rank=r"\d+",
     emotion=r"[a-z]+",
     seed=r"\d+|-",
+    encoder="|".join(STUDY.encoders),
+    # No study of recognition: nothing is called so.
+    testbed="|".join(TESTBEDS) or "-",
+    sites=r"[a-z_+]+|-",
+    size=r"\d+",
+    fold=r"[^/]+",
 
 
 onstart:
@@ -103,6 +117,8 @@ onstart:
 onsuccess:
     PROGRESS.end(failed=False)
     finished.forget(Path(RESULTS) / "checkpoints", Path(RESULTS) / "cells")
+    # A recogniser is trained and scored in one.
+    finished.forget(Path(RESULTS) / "checkpoints" / "recognition")
 
 
 onerror:
@@ -190,3 +206,30 @@ def speech_of(wildcards):
 
 def judges_of(wildcards):
     return [f"{RESULTS}/judges/{judge}" for judge in STUDY.evaluation.judges]
+
+
+def encoder_params(wildcards):
+    return eele_workflow.encoder_parameters(STUDY, wildcards.encoder)
+
+
+def testbed_params(wildcards):
+    return eele_workflow.testbed_parameters(STUDY, wildcards.testbed)
+
+
+def recogniser_of(wildcards):
+    values = {axis: getattr(wildcards, axis) for axis in RECOGNISER_AXES}
+    cell = RecognitionCell(**{**values, "size": int(values["size"]), "seed": int(values["seed"])})
+    return check_recognition_cell(cell, STUDY)
+
+
+def group_of_recogniser(wildcards):
+    return failed.group(recogniser_of(wildcards), FAILED)
+
+
+def before_recogniser(wildcards):
+    return stands_on(wildcards.encoder, wildcards.testbed)
+
+
+@functools.cache
+def stands_on(encoder, testbed):
+    return eele_workflow.before_recogniser(STUDY, encoder, testbed)

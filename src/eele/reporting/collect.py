@@ -57,6 +57,10 @@ class System(NamedTuple):
         return f"{self.method}-{self.scheme}-{self.rank}"
 
 
+#: Columns that hold names, even where these are numbers.
+_TEXTS = ("utterance_id", "speaker", "sentence", "reason", "testbed", "encoder", "fold")
+
+
 @dataclass(frozen=True)
 class Results:
     """Everything scored in a study."""
@@ -217,9 +221,7 @@ def read_table(file: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     if not file.is_file():
         raise DataError(f"{file} is missing; run the stage that writes it (snakemake {file})")
     try:
-        table = pd.read_csv(
-            file, dtype={"utterance_id": str, "speaker": str, "sentence": str, "reason": str}
-        )
+        table = pd.read_csv(file, dtype=dict.fromkeys(_TEXTS, str))
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise DataError(
             f"{file}: not a readable table ({error}); delete it and run again"

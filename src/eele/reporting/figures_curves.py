@@ -18,6 +18,8 @@ from eele.reporting.markup import words
 from eele.workflow import trains_vocoder
 
 _COLUMNS = 3
+#: Of longer names fewer stand side by side in the legend.
+_SHORT_NAME = 15
 #: Where a term falls further than this, its last steps are flat on a linear axis.
 _LINEAR_RANGE = 8.0
 #: More points than this are averaged: single batches of a long run hide its course.
@@ -100,8 +102,9 @@ def shown_terms(curves: list[Curve]) -> list[str]:
     return known + sorted(found - set(order) - {"step", "split"})
 
 
-def draw_panels(plt: Any, curves: list[Curve]) -> Any:
-    """A figure with one axis per term of `shown_terms`, each with the curves that hold it."""
+def draw_panels(plt: Any, curves: list[Curve], unit: str = "step") -> Any:
+    """A figure with one axis per term of `shown_terms`, each with the curves that hold it; `unit`: what `step`
+    counts."""
     terms = shown_terms(curves)
     columns = min(_COLUMNS, len(terms)) or 1
     rows = -(-len(terms) // columns) or 1
@@ -136,9 +139,12 @@ def draw_panels(plt: Any, curves: list[Curve]) -> Any:
         # The lowest panel of a column names its axis.
         below = [axes for axes in grid[:, column] if axes.axison]
         if terms and below:
-            below[-1].set_xlabel("step")
+            below[-1].set_xlabel(unit)
     if terms:
-        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=6)
+        columns = 6 if max(map(len, handles)) <= _SHORT_NAME else 3
+        figure.legend(
+            list(handles.values()), list(handles), loc="outside lower center", ncols=columns
+        )
     else:
         grid[0, 0].text(0.5, 0.5, "no curves", ha="center", color=style.MUTED)
         grid[0, 0].axis("off")

@@ -51,12 +51,26 @@ _BADGES = {
 
 def write_page(study: StudyConfig, paths: StudyPaths) -> None:
     """Render the page; raises DataError when a table or figure it shows is missing."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     results = load_results(study, paths)
     shown_results = {**_head(results), **_results(results)}
     grid = listening_grid(results)
+    page = render(
+        "page.html.j2",
+        **shown_results,
+        **listening(results, grid),
+        **data_and_conditions(results),
+        speech_json=Markup(_script_json({"mime": grid.mime, "audio": grid.audio})),
+    )
+    write_text(paths.report, page)
+
+
+def render(template: str, **values: Any) -> str:
+    """One page of a template in `assets/`, with the look and the behaviour that all pages share."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
     environment = Environment(
         loader=FileSystemLoader(_ASSETS),
         autoescape=True,
@@ -64,16 +78,12 @@ def write_page(study: StudyConfig, paths: StudyPaths) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template("page.html.j2").render(
-        **shown_results,
-        **listening(results, grid),
-        **data_and_conditions(results),
+    return environment.get_template(template).render(
+        **values,
         css=Markup((_ASSETS / "page.css").read_text(encoding="utf-8")),
         js=Markup((_ASSETS / "page.js").read_text(encoding="utf-8")),
-        speech_json=Markup(_script_json({"mime": grid.mime, "audio": grid.audio})),
         version=eele.__version__,
     )
-    write_text(paths.report, page)
 
 
 def _script_json(value: Any) -> str:
@@ -225,20 +235,28 @@ def _costs_note(results: Results) -> str:
 def _figure(
     results: Results, name: str, alt: str | None = None, words: str | None = None
 ) -> dict[str, Any]:
-    file = results.paths.figures / f"{name}.svg"
+    known = WORDS.get(name)
+    return picture(
+        results.paths.figures / f"{name}.svg",
+        alt or _alt(results, name),
+        words or (known.caption if known else ""),
+    )
+
+
+def picture(file: Path, alt: str, words: str) -> dict[str, Any]:
+    """A figure as the template's `picture` takes it; DataError where it is not drawn."""
     if not file.is_file():
         raise DataError(f"{file} is missing; draw the figures first (snakemake {file.parent})")
     svg = file.read_text(encoding="utf-8")
     size = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', svg)
     if size is None:
         raise DataError(f"{file}: states no size; delete it and draw the figures again")
-    known = WORDS.get(name)
     return {
         "src": "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode(),
         "width": round(float(size[1]) * 4 / 3),
         "height": round(float(size[2]) * 4 / 3),
-        "alt": alt or _alt(results, name),
-        "caption": words or (known.caption if known else ""),
+        "alt": alt,
+        "caption": words,
     }
 
 

@@ -55,6 +55,21 @@ def corpus_table(paths: StudyPaths) -> HtmlTable:
     return HtmlTable("corpora", "Accepted utterances: training / validation / test", headings, rows)
 
 
+def _not_aligned(paths: StudyPaths) -> pd.DataFrame:
+    """Corpus, stage and reason of the recordings whose alignment failed."""
+    alignment = read_table(paths.alignment / "alignment.csv", ("utterance_id", "status", "reason"))
+    failed = alignment[alignment["status"] != "aligned"]
+    corpora = read_table(paths.manifest, ("utterance_id", "corpus")).set_index("utterance_id")
+    return pd.DataFrame(
+        {
+            "corpus": corpora["corpus"].reindex(failed["utterance_id"]).to_numpy(),
+            "stage": "align",
+            # Scores and times differ per utterance: what comes after the colon is detail.
+            "reason": failed["reason"].fillna("").str.split(":").str[0].to_numpy(),
+        }
+    )
+
+
 def required(file: Path) -> Path:
     """`file`, which an earlier stage wrote; DataError when it is gone, so that no section stays silent."""
     if not file.is_file():
@@ -103,24 +118,15 @@ def energy_comparable(study: StudyConfig, paths: StudyPaths) -> bool:
     return not any(source["energy"] for source in sources(study, paths))
 
 
-def rejections(paths: StudyPaths) -> tuple[HtmlTable, int]:
-    """Recordings set aside, counted by corpus, stage and reason; and their number."""
+def rejections(paths: StudyPaths, aligned: bool = True) -> tuple[HtmlTable, int]:
+    """Recordings set aside, counted by corpus, stage and reason; and their number.
+
+    `aligned`: whether the study aligns its recordings, which sets more of them aside.
+    """
     rejected = read_table(paths.rejected, ("utterance_id", "corpus", "stage", "reason"))
-    alignment_file = paths.alignment / "alignment.csv"
-    alignment = read_table(alignment_file, ("utterance_id", "status", "reason"))
-    failed = alignment[alignment["status"] != "aligned"]
-    corpora = read_table(paths.manifest, ("utterance_id", "corpus")).set_index("utterance_id")
-    frames = [
-        rejected[["corpus", "stage", "reason"]],
-        pd.DataFrame(
-            {
-                "corpus": corpora["corpus"].reindex(failed["utterance_id"]).to_numpy(),
-                "stage": "align",
-                # Scores and times differ per utterance: what comes after the colon is detail.
-                "reason": failed["reason"].fillna("").str.split(":").str[0].to_numpy(),
-            }
-        ),
-    ]
+    frames = [rejected[["corpus", "stage", "reason"]]]
+    if aligned:
+        frames.append(_not_aligned(paths))
     united = pd.concat(frames, ignore_index=True).astype(str)
     if united.empty:
         rows: list[list[TableCell]] = []

@@ -50,12 +50,22 @@ def uar_interval(
     predictions: columns utterance_id, label, predicted, speaker, sentence (optional). A class of which a
     draw holds no recording does not count in that draw.
     """
+    hit = (predictions["label"] == predictions["predicted"]).to_numpy(float)
+    return class_mean_interval(predictions, hit, samples, confidence, seed)
+
+
+def class_mean_interval(
+    predictions: pd.DataFrame, values: np.ndarray, samples: int, confidence: float, seed: int
+) -> tuple[float, float] | None:
+    """As `uar_interval`, of the mean over the classes of the mean of `values` (one per row) in each.
+
+    Of hits that is the UAR; of the differences between two recognisers' hits, the difference of their UARs.
+    """
     names, label = np.unique(predictions["label"].astype(str), return_inverse=True)
     units, unit = np.unique(bootstrap_units(predictions)[1], return_inverse=True)
-    hit = (predictions["label"] == predictions["predicted"]).to_numpy(float)
     # Summed by unit first: a test of 30,000 recordings would need gigabytes of weights otherwise.
     place, size = unit * len(names) + label, len(units) * len(names)
-    sums = np.stack([np.bincount(place, hit, size), np.bincount(place, minlength=size)])
+    sums = np.stack([np.bincount(place, values, size), np.bincount(place, minlength=size)])
     sums = sums.reshape(2, len(units), len(names)).transpose(1, 0, 2)
 
     def summarise(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

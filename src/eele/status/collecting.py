@@ -114,11 +114,11 @@ class Status:
 def collect(study: StudyConfig, paths: StudyPaths, plan: Sequence[Job] | None = None) -> Status:
     """The status of a study from its files, this machine's processes and, where jobs are there, Slurm.
 
-    `plan`: the jobs in question; those of the study's sweep when None.
+    `plan`: the jobs in question; those of the whole study when None.
     """
     scene = Scene(study, paths)
     if plan is None:
-        plan = jobs(study)
+        plan = jobs(study, paths)
     states = states_of(plan, scene)
     by_stage: dict[str, list[Job]] = defaultdict(list)
     for job in plan:
@@ -252,8 +252,7 @@ def _time_left(
         return None, "no job is running at the moment"
     unknown = [stage for stage, n in left.items() if n and stages[stage].mean_wall_s is None]
     # The last stages have one short job each, which never has been measured before the end.
-    end = {"make_tables", "make_figures", "make_page"}
-    if blocking := [stage for stage in unknown if stage not in end]:
+    if blocking := [stage for stage in unknown if not stage.startswith("make_")]:
         return None, f"not known before a job of {', '.join(blocking)} has finished"
     pooled = alone = 0.0
     for stage, jobs_left in left.items():

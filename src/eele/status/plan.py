@@ -10,9 +10,13 @@ from dataclasses import dataclass
 
 from eele.cells import AXES, sweep
 from eele.config import StudyConfig
+from eele.paths import StudyPaths
+from eele.ser.cells import AXES as RECOGNISER_AXES
+from eele.ser.cells import recognition_of
+from eele.ser.sweep import known_folds, recognisers
 from eele.workflow import neutral_files, trains_vocoder
 
-#: Stage -> outputs of one of its jobs; `{item}` is the corpus, shard, judge or path of the cell.
+#: Stage -> outputs of one of its jobs; `{item}` is the corpus, shard, judge, encoder, testbed or path of the cell.
 OUTPUTS: dict[str, tuple[str, ...]] = {
     "collect_corpus": (
         "corpora/{item}/manifest.csv",
@@ -64,10 +68,37 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
     ),
     "make_figures": ("figures",),
     "make_page": ("report/index.html", "provenance.json"),
+    "prepare_encoder": (
+        "encoders/{item}/model.safetensors",
+        "encoders/{item}/model.json",
+        "encoders/{item}/utterances.txt",
+        "encoders/{item}/training.json",
+        "encoders/{item}/curves.csv",
+    ),
+    "divide_testbed": ("testbeds/{item}/folds.csv",),
+    "recognise": (
+        "recognition/{item}/scores.json",
+        "recognition/{item}/predictions.csv",
+        "recognition/{item}/training.json",
+        "recognition/{item}/curves.csv",
+        "recognition/{item}/adapter.safetensors",
+        "recognition/{item}/adapter.json",
+        "recognition/{item}/utterances.txt",
+    ),
+    "make_recognition_tables": ("tables/recognition.csv", "tables/recognition_folds.csv"),
+    "make_recognition_figures": ("figures",),
+    "make_recognition_page": ("report/index.html", "provenance.json"),
 }
 
 #: Stages whose items are cells, in their order.
 CELL_STAGES = ("train_cell", "synthesise_cell", "score_cell")
+
+#: Stages of every study, and of a study of recognition alone; all others are of studies of synthesis.
+_OF_EVERY_STUDY = ("collect_corpus", "clean_corpus", "assemble_manifest")
+_OF_RECOGNITION = tuple(OUTPUTS)[tuple(OUTPUTS).index("prepare_encoder") :]
+
+#: Stages whose items are paths -> the axes of these.
+_PATHS = {**dict.fromkeys(CELL_STAGES, AXES), "recognise": RECOGNISER_AXES}
 
 
 @dataclass(frozen=True)
@@ -100,17 +131,29 @@ class Job:
 
 def wildcards(stage: str, item: str) -> tuple[str, ...]:
     """Values of the wildcards of a job's rule, in their order."""
-    if stage in CELL_STAGES:
+    if stage in _PATHS:
         return tuple(part.split("~", 1)[1] for part in item.split("/"))
     return (item,) if item else ()
 
 
-def jobs(study: StudyConfig) -> list[Job]:
-    """Every job of the study's sweep, in the order of the stages."""
+def jobs(study: StudyConfig, paths: StudyPaths | None = None) -> list[Job]:
+    """Every job of the study, in the order of the stages.
+
+    Of a study of recognition, `paths` (results/<study>/ when None) show which testbeds are divided by now, and
+    so how many recognisers there are to be.
+    """
+    paths = paths or StudyPaths.of(study.study)
+    corpora = [corpus.id for corpus in study.corpora]
+    items = {"collect_corpus": corpora, "clean_corpus": corpora, "assemble_manifest": [""]}
+    items |= _of_synthesis(study) if study.recognition is None else _of_recognition(study, paths)
+    return [_job(study, stage, item) for stage in OUTPUTS for item in items.get(stage, ())]
+
+
+def _of_synthesis(study: StudyConfig) -> dict[str, list[str]]:
     cells = sweep(study)
-    items: dict[str, list[str]] = {
-        "collect_corpus": [corpus.id for corpus in study.corpora],
-        "clean_corpus": [corpus.id for corpus in study.corpora],
+    once = [name for name in OUTPUTS if name not in (*_OF_EVERY_STUDY, *_OF_RECOGNITION)]
+    return {
+        **{stage: [""] for stage in once},
         "align": [str(shard) for shard in range(study.alignment.shards)],
         "extract_features": [str(shard) for shard in range(study.features.shards)],
         "train_vocoder": [""] * trains_vocoder(study),
@@ -119,14 +162,25 @@ def jobs(study: StudyConfig) -> list[Job]:
         "synthesise_cell": [cell.path.as_posix() for cell in cells],
         "score_cell": [cell.path.as_posix() for cell in cells],
     }
-    return [_job(study, stage, item) for stage in OUTPUTS for item in items.get(stage, [""])]
+
+
+def _of_recognition(study: StudyConfig, paths: StudyPaths) -> dict[str, list[str]]:
+    config = recognition_of(study)
+    cells = recognisers(study, known_folds(study, paths))
+    return {
+        **{stage: [""] for stage in _OF_RECOGNITION},
+        "prepare_encoder": list(config.encoders),
+        "divide_testbed": list(config.testbeds),
+        "recognise": [cell.path.as_posix() for cell in cells],
+    }
 
 
 def job_of_rule(study: StudyConfig, rule: str, values: Sequence[str], again: bool) -> Job:
     """The job of a rule with these values of its wildcards, which may lie outside the sweep."""
     item = "/".join(values)
-    if rule in CELL_STAGES:
-        item = "/".join(f"{axis}~{value}" for axis, value in zip(AXES, values, strict=True))
+    if rule in _PATHS:
+        axes = _PATHS[rule]
+        item = "/".join(f"{axis}~{value}" for axis, value in zip(axes, values, strict=True))
     return _job(study, rule, item, again)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from eele.config import StudyConfig
 from eele.paths import StudyPaths
 from eele.status.collecting import Status, collect
-from eele.status.plan import CELL_STAGES, OUTPUTS, Job, job_of_rule
+from eele.status.plan import CELL_STAGES, OUTPUTS, Job, job_of_rule, jobs
 from eele.status.render import duration
 
 #: Seconds between two lines; and at least, when failures follow one another.
@@ -72,11 +72,24 @@ class Progress:
             self._failure.clear()
             rest = max(self._gap_s, self._look())
 
+    def _known(self, paths: StudyPaths) -> list[Job]:
+        """The jobs of the graph, and the recognisers it takes up once their testbeds are divided."""
+        plan = self._plan
+        if any(job.stage == "make_recognition_tables" for job in plan):
+            there = {(job.stage, job.item) for job in plan}
+            plan = plan + [
+                job
+                for job in jobs(self._study, paths)
+                if job.stage == "recognise" and (job.stage, job.item) not in there
+            ]
+        return plan
+
     def _look(self, hint: str = "") -> float:
         """Tell one line; returns the seconds of rest that this look has cost."""
         core, clock = time.thread_time(), time.monotonic()
         try:
-            said = line(collect(self._study, StudyPaths.of(self._study.study), self._plan))
+            paths = StudyPaths.of(self._study.study)
+            said = line(collect(self._study, paths, self._known(paths)))
         except Exception as error:
             # Whatever it is, the workflow goes on; said once, and tried again.
             said, trouble = "", f"progress cannot be told at the moment ({error})"

@@ -43,23 +43,21 @@ def headline(status: Status) -> str:
 
 def rows(status: Status) -> list[tuple[str, Count]]:
     """Name and count of each line of the table: stages, then the cells as a whole."""
-    return [
-        *status.stages.items(),
-        ("baselines", status.baselines),
-        ("cells", status.cells),
-    ]
+    wholes = [("baselines", status.baselines), ("cells", status.cells)]
+    # A study of recognition has none.
+    return [*status.stages.items(), *((name, count) for name, count in wholes if count.total)]
 
 
 def plain(status: Status) -> str:
     """Everything as plain text."""
     lines = [headline(status), ""]
     lines.append(
-        f"{'':18s}{'done':>7s}{'running':>9s}{'failed':>8s}{'waiting':>9s}{'of':>7s}  mean"
+        f"{'':24s}{'done':>7s}{'running':>9s}{'failed':>8s}{'waiting':>9s}{'of':>7s}  mean"
     )
     for name, count in rows(status):
         mean = duration(count.mean_wall_s) if count.mean_wall_s is not None else "-"
         lines.append(
-            f"{name:18s}{count.done:7d}{count.running:9d}{count.failed:8d}"
+            f"{name:24s}{count.done:7d}{count.running:9d}{count.failed:8d}"
             f"{count.waiting:9d}{count.total:7d}  {mean}"
         )
     return "\n".join([*lines, "", *below(status)])
