@@ -93,6 +93,26 @@ def testbed_parameters(study: StudyConfig, name: str) -> dict[str, Any]:
     return recognition_of(study).testbeds[name].model_dump(mode="json")
 
 
+def judge_encoders(study: StudyConfig) -> dict[str, str]:
+    """Judge in use -> the encoder it is made of, where it is made of one."""
+    made = study.evaluation.encoder_judges
+    return {name: made[name].encoder for name in study.evaluation.judges if name in made}
+
+
+def judge_parameters(study: StudyConfig, name: str) -> dict[str, Any]:
+    """What identifies a judge, the encoder it is made of included."""
+    evaluation = study.evaluation
+    found: dict[str, Any] = {"judge": name}
+    if name in evaluation.encoder_judges:
+        config = evaluation.encoder_judges[name]
+        found |= config.model_dump(mode="json")
+        found["encoder"] = encoder_parameters(study, config.encoder)
+        found["encoder_version"] = STAGES["prepare_encoder"].version
+    elif name in evaluation.published_judges:
+        found |= evaluation.published_judges[name].model_dump(mode="json")
+    return found
+
+
 def before_recogniser(study: StudyConfig, encoder: str, testbed: str) -> list[str]:
     """Digests of what a recogniser stands on: of its own encoder and testbed, not of their neighbours."""
     before = lineages(study)["assemble_manifest"]
@@ -141,7 +161,9 @@ STAGES = {
     "pretrain": Stage(("backbone", "pretraining"), ("index_features",), version=2),
     "train_vocoder": Stage(("synthesis.vocoder", "vocoder"), ("index_features",)),
     "train_judge": Stage(
-        ("audio", "emotions", *(f"evaluation.{key}" for key in _SCORED)), ("index_features",)
+        ("audio", "emotions", *(f"evaluation.{key}" for key in _SCORED)),
+        ("index_features",),
+        version=2,
     ),
     "train_recogniser": Stage(("evaluation.recogniser",), ("index_features",)),
     "train_cell": Stage(("adaptation",), ("pretrain",), version=2),
@@ -159,7 +181,7 @@ STAGES = {
 }
 
 #: Of what these keys hold each job takes its own only (`corpus_parameters`, `encoder_parameters`, ...).
-_BY_ITEM = ("corpora", "encoders", "recognition.testbeds")
+_BY_ITEM = ("corpora", "encoders", "recognition.testbeds", "evaluation.judges")
 
 
 def lineages(study: StudyConfig) -> dict[str, str]:
@@ -208,6 +230,7 @@ def gpus(study: StudyConfig) -> dict[str, int]:
     return {
         "pretrain": several,
         "train_vocoder": several,
+        "train_judge": one * bool(judge_encoders(study)),
         "train_recogniser": one,
         "train_cell": one,
         "synthesise_cell": one,
@@ -227,6 +250,8 @@ def stage_parameters(study: StudyConfig, name: str) -> dict[str, Any]:
 def _value(study: StudyConfig, key: str) -> Any:
     if key == "corpora":
         return [corpus_parameters(study, corpus) for corpus in study.corpora]
+    if key == "evaluation.judges":
+        return [judge_parameters(study, judge) for judge in study.evaluation.judges]
     if key == "backbone":
         # The sizes of the other backbones are nothing to this study.
         name = study.backbone.name

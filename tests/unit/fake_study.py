@@ -137,6 +137,7 @@ def write_cell(
     n = len(SPEAKERS) * len(SENTENCES)
     other = next(e for e in ("neutral", *study.emotions) if e != cell.emotion)
     hits = set(range(round(accuracy * n)))
+    further = {judge: _hits(judge, len(hits), n) for judge in study.evaluation.judges[1:]}
     rows, speech = [], []
     for index in range(n):
         sentence, speaker = divmod(index, len(SPEAKERS))
@@ -161,6 +162,10 @@ def write_cell(
                 "speaker_similarity": 0.9,
                 "hypothesis": "k ɛ t əl",
                 "reason": "",
+            }
+            | {
+                f"predicted_{judge}": cell.emotion if index in own else other
+                for judge, own in further.items()
             }
         )
         speech.append(
@@ -207,7 +212,23 @@ def write_cell(
             "n_scored": n if n_scored is None else n_scored,
             "n_total": n,
             "failures": [],
-            "judges": {},
+            "judges": {
+                judge: {
+                    "accuracy": share,
+                    "low": max(0.0, share - 0.1),
+                    "high": min(1.0, share + 0.1),
+                    "n": n,
+                    "predictions": {
+                        e: len(hits) if e == cell.emotion else (n - len(hits)) * (e == other)
+                        for e in ("neutral", *study.emotions)
+                    },
+                    "mean_probability": {
+                        e: round(0.9 * share + 0.1 * (1 - share), 3) if e == cell.emotion else 0.1
+                        for e in ("neutral", *study.emotions)
+                    },
+                }
+                for judge in study.evaluation.judges
+            },
         },
     )
     if cell.trained:
@@ -231,6 +252,12 @@ def write_cell(
             },
         )
         _curves(folder / "adapter" / "curves.csv", rng, loss_terms(study, cell))
+
+
+def _hits(judge: str, hits: int, n: int) -> range:
+    """What a judge after the first recognises: `half` of what the first does, `contrary` as many as that one
+    misses."""
+    return range(n - hits if judge == "contrary" else hits // 2)
 
 
 def loss_terms(study: StudyConfig, cell: Cell | None = None) -> list[str]:

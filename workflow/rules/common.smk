@@ -205,7 +205,31 @@ def speech_of(wildcards):
 
 
 def judges_of(wildcards):
-    return [f"{RESULTS}/judges/{judge}" for judge in STUDY.evaluation.judges]
+    """The judges of a study and what they are made of."""
+    encoders = dict.fromkeys(eele_workflow.judge_encoders(STUDY).values())
+    return [
+        *(f"{RESULTS}/judges/{judge}" for judge in STUDY.evaluation.judges),
+        *(f"{RESULTS}/encoders/{encoder}/model.json" for encoder in encoders),
+    ]
+
+
+def judge_params(wildcards):
+    return eele_workflow.judge_parameters(STUDY, wildcards.judge)
+
+
+def encoder_of_judge(wildcards):
+    """What a judge is made of: nothing, or an encoder."""
+    encoder = eele_workflow.judge_encoders(STUDY).get(wildcards.judge)
+    folder = f"{RESULTS}/encoders/{encoder}"
+    return [f"{folder}/{name}" for name in ("model.safetensors", "model.json")] if encoder else []
+
+
+def judge_memory(wildcards, attempt):
+    return (4000 if encoder_of_judge(wildcards) else 2000) * min(attempt, 3)
+
+
+def judge_gpus(wildcards):
+    return GPUS["train_judge"] if encoder_of_judge(wildcards) else 0
 
 
 def encoder_params(wildcards):

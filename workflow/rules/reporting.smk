@@ -12,6 +12,7 @@ rule make_tables:
         cells("metrics.json"),
         cells("utterances.csv"),
         cells("adapter/training.json", trained=True),
+        [f"{RESULTS}/corpora/{corpus}/source.json" for corpus in CORPORA],
     output:
         "<results>/tables/cells.csv",
         "<results>/tables/scheme_by_emotion.csv",
@@ -19,6 +20,8 @@ rule make_tables:
         "<results>/tables/methods.csv",
         "<results>/tables/findings.csv",
         "<results>/tables/costs.csv",
+        "<results>/tables/judges.csv",
+        "<results>/tables/agreement.csv",
     log:
         "<results>/logs/make_tables.log",
     benchmark:
@@ -34,7 +37,7 @@ rule make_tables:
         runtime=30,
     params:
         config=CONFIG,
-        version=1,
+        version=2,
         study=IDENTITY,
     shell:
         "python scripts/make_tables.py --config {params.config}" " --log {log} --threads {threads}"

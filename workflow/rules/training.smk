@@ -73,6 +73,7 @@ rule train_judge:
         "<results>/manifest.csv",
         "<results>/features/index.csv",
         "<results>/features/statistics.json",
+        encoder_of_judge,
     output:
         directory("<results>/judges/{judge}"),
     log:
@@ -85,14 +86,17 @@ rule train_judge:
         CONTAINER
     envmodules:
         *MODULES,
+    threads: STUDY.runtime.threads
     resources:
-        mem_mb=2000,
+        mem_mb=judge_memory,
         runtime=240,
+        gpu=judge_gpus,
     params:
         **stage_params("train_judge"),
         config=CONFIG,
+        judge=judge_params,
     shell:
-        "python scripts/train_judge.py --config {params.config}"
+        "exec python scripts/train_judge.py --config {params.config}"
         " --judge {wildcards.judge} --log {log} --threads {threads}"
 
 

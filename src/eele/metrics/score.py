@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io as text_io
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,10 +21,11 @@ from eele.metrics.bootstrap import interval, units_of
 from eele.metrics.cases import Item, Recordings, cell_items, neutral_counterparts
 from eele.metrics.speaker_similarity import study_space
 from eele.paths import StudyPaths
+from eele.reporting.columns import judge_columns
 
 log = logging.getLogger(__name__)
 
-#: Columns of utterances.csv.
+#: Columns of utterances.csv; two more for each judge after the first (`judge_columns`).
 UTTERANCE_COLUMNS = (
     "utterance_id",
     "speaker",
@@ -107,7 +108,7 @@ def score_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
     for failure in failures:
         log.warning("%s: %s", failure["utterance_id"], failure["reason"])
     folder = paths.cell(cell)
-    io.write_text(folder / "utterances.csv", _table(rows))
+    io.write_text(folder / "utterances.csv", _table(rows, heard))
     io.write_json(
         folder / "metrics.json",
         {
@@ -258,12 +259,14 @@ def _judgement(
     }
 
 
-def _table(rows: list[_Scored]) -> str:
-    """utterances.csv; empty cells where something was not measured."""
+def _table(rows: list[_Scored], heard: Mapping[str, _Judgement]) -> str:
+    """utterances.csv; empty cells where something was not measured. `heard`: judgements by judge."""
     buffer = text_io.StringIO()
-    writer = csv.DictWriter(buffer, UTTERANCE_COLUMNS, lineterminator="\n")
+    of_judges = judge_columns(list(heard))
+    further = [column for columns in list(of_judges.values())[1:] for column in columns]
+    writer = csv.DictWriter(buffer, [*UTTERANCE_COLUMNS, *further], lineterminator="\n")
     writer.writeheader()
-    for row in rows:
+    for index, row in enumerate(rows):
         entry: dict[str, Any] = {
             "utterance_id": row.item.utterance_id,
             "speaker": row.item.speaker,
@@ -271,10 +274,12 @@ def _table(rows: list[_Scored]) -> str:
             "reason": "; ".join(row.reasons),
         }
         if row.case:
-            p, prosody = row.case.probabilities, row.case.spoken.prosody
-            if p:
-                entry["predicted_emotion"] = max(p, key=lambda emotion: p[emotion])
-                entry["probability_target"] = p.get(row.case.emotion)
+            prosody = row.case.spoken.prosody
+            for judge, (predicted, probability) in of_judges.items():
+                p = heard[judge][index]
+                if p:
+                    entry[predicted] = max(p, key=lambda emotion: p[emotion])
+                    entry[probability] = p.get(row.case.emotion)
             entry["hypothesis"] = " ".join(row.case.hypothesis or [])
             for name in ("f0_mean_hz", "f0_range_st", "rate_phones_per_s", "energy_db"):
                 entry[name] = getattr(prosody, name)

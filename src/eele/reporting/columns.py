@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 AXIS_COLUMNS = ("backbone", "method", "scheme", "rank", "emotion", "seed")
 
 #: From `adapter/training.json`; empty for baselines, which have no weights of their own.
@@ -81,3 +83,12 @@ WHOLE_NUMBERS = (
     "critic_parameters",
     "not_wrapped",
 )
+
+
+def judge_columns(judges: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Judge -> its columns of utterances.csv: the emotion it heard, the probability of the one meant."""
+    first, *others = judges
+    return {
+        first: ("predicted_emotion", "probability_target"),
+        **{judge: (f"predicted_{judge}", f"probability_{judge}") for judge in others},
+    }

@@ -25,6 +25,7 @@ from eele.reporting.figures_detail import recording_shift
 from eele.reporting.findings import FINDING_COLUMNS
 from eele.reporting.markup import interval_text, is_empty, shown
 from eele.reporting.page_conditions import data_and_conditions
+from eele.reporting.page_judges import judges_section
 from eele.reporting.page_listening import listening
 from eele.reporting.page_tables import (
     cells_table,
@@ -60,6 +61,7 @@ def write_page(study: StudyConfig, paths: StudyPaths) -> None:
         "page.html.j2",
         **shown_results,
         **listening(results, grid),
+        **judges_section(results),
         **data_and_conditions(results),
         speech_json=Markup(_script_json({"mime": grid.mime, "audio": grid.audio})),
     )

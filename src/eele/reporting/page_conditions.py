@@ -46,14 +46,19 @@ def _reports(results: Results) -> list[dict[str, Any]]:
             ),
         }
     ]
-    for judge in study.evaluation.judges:
+    for judge, kind in study.evaluation.judge_kinds.items():
+        if judge not in study.evaluation.judges:
+            continue
+        origin = (
+            "Trained by others, on what they say it was"
+            if kind == "published"
+            else "Trained on recordings of the training sentences"
+        )
         blocks.append(
             {
                 "title": f"Judge: {judge}",
-                "note": "Trained on recordings of the training sentences; its confusions on test "
-                "recordings stand above.",
+                "note": f"{origin}; its scores and confusions on test recordings stand above.",
                 "facts": [
-                    ("emotion accuracy on test recordings", shown(score_of(results, recording))),
                     *quality.facts(
                         paths.judge(judge) / "report.json",
                         skip=(

@@ -317,22 +317,18 @@ def confusion_tables(results: Results) -> list[HtmlTable]:
         table = confusion(results, system)
         if table.empty:
             continue
-        headings = [Heading("asked for"), *(Heading(str(e), True) for e in table.columns)]
-        rows = [
-            [text(emotion), *(_share(value) for value in values)]
-            for emotion, values in zip(table.index, table.to_numpy(), strict=True)
-        ]
-        tables.append(
-            HtmlTable(
-                f"confusion-{system.key}",
-                system.label,
-                headings,
-                rows,
-                kind="heatmap",
-                sortable=False,
-            )
-        )
+        tables.append(confusion_table(system.key, system.label, table))
     return tables
+
+
+def confusion_table(name: str, caption: str, table: pd.DataFrame) -> HtmlTable:
+    """One confusion matrix: shares, rows the emotion asked for, columns the one recognised."""
+    headings = [Heading("asked for"), *(Heading(str(e), True) for e in table.columns)]
+    rows = [
+        [text(emotion), *(_share(value) for value in values)]
+        for emotion, values in zip(table.index, table.to_numpy(), strict=True)
+    ]
+    return HtmlTable(f"confusion-{name}", caption, headings, rows, kind="heatmap", sortable=False)
 
 
 def failures(results: Results) -> HtmlTable | None:

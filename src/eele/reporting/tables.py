@@ -15,12 +15,16 @@ from eele.reporting.bootstrap import Bootstrap
 from eele.reporting.collect import Results, System, load_results
 from eele.reporting.columns import SCORE_COLUMNS
 from eele.reporting.findings import MAP_NOTE, findings_table
+from eele.reporting.judges import AGREEMENT_COLUMNS, agreement_table, judges_table
 from eele.vocabulary import NOT_APPLICABLE, SCHEMES, scheme_sites
 
 #: Means over emotions and seeds shown beside emotion accuracy.
 FURTHER_SCORES = tuple(c for c in SCORE_COLUMNS if not c.startswith("emotion_accuracy"))
 
-TABLES = ("cells", "scheme_by_emotion", "rank", "methods", "costs", "findings")
+TABLES = (
+    *("cells", "scheme_by_emotion", "rank", "methods", "costs", "findings"),
+    *("judges", "agreement"),
+)
 
 COST_COLUMNS = (
     *("method", "scheme", "caption", "sites", "loss_terms", "critic_parameters", "ranks"),
@@ -41,6 +45,8 @@ def write_tables(study: StudyConfig, paths: StudyPaths) -> None:
         "methods": methods_table(results, bootstrap),
         "costs": costs_table(results),
         "findings": findings_table(results, bootstrap),
+        "judges": judges_table(results),
+        "agreement": agreement_table(results),
     }
     for name, table in tables.items():
         write_csv(paths.tables / f"{name}.csv", table)
@@ -239,6 +245,8 @@ _LATEX = {
         3,
     ),
     "findings": (f"Outcomes of EELE (arXiv 2408.10852) held against ours; {MAP_NOTE}.", 2),
+    "judges": ("Emotion accuracy of every cell by every judge.", 2),
+    "agreement": ("Agreement between the judges, with intervals over sentences.", 2),
 }
 
 #: What a LaTeX table leaves to the CSV, to fit a page.
@@ -257,6 +265,11 @@ _LATEX_COLUMNS = {
         *("trainable_parameters_most", "seconds_per_step", "ratio_to_full", "n_cells"),
     ),
     "findings": ("finding", "ours", "interval_low", "interval_high", "agrees", "detail"),
+    "judges": (
+        *("method", "scheme", "rank", "emotion", "seed", "judge", "accuracy", "accuracy_low"),
+        *("accuracy_high", "n", "mean_probability_target", "recording_accuracy"),
+    ),
+    "agreement": AGREEMENT_COLUMNS,
 }
 
 #: Wide text columns wrap.

@@ -14,7 +14,7 @@ from eele.paths import StudyPaths
 from eele.ser.cells import AXES as RECOGNISER_AXES
 from eele.ser.cells import recognition_of
 from eele.ser.sweep import known_folds, recognisers
-from eele.workflow import neutral_files, trains_vocoder
+from eele.workflow import judge_encoders, neutral_files, trains_vocoder
 
 #: Stage -> outputs of one of its jobs; `{item}` is the corpus, shard, judge, encoder, testbed or path of the cell.
 OUTPUTS: dict[str, tuple[str, ...]] = {
@@ -65,6 +65,8 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
         "tables/methods.csv",
         "tables/findings.csv",
         "tables/costs.csv",
+        "tables/judges.csv",
+        "tables/agreement.csv",
     ),
     "make_figures": ("figures",),
     "make_page": ("report/index.html", "provenance.json"),
@@ -158,6 +160,7 @@ def _of_synthesis(study: StudyConfig) -> dict[str, list[str]]:
         "extract_features": [str(shard) for shard in range(study.features.shards)],
         "train_vocoder": [""] * trains_vocoder(study),
         "train_judge": list(study.evaluation.judges),
+        "prepare_encoder": list(dict.fromkeys(judge_encoders(study).values())),
         "train_cell": [cell.path.as_posix() for cell in cells if cell.trained],
         "synthesise_cell": [cell.path.as_posix() for cell in cells],
         "score_cell": [cell.path.as_posix() for cell in cells],
