@@ -17,23 +17,23 @@ class SmallEncoderConfig(Section):
     """The encoder this project trains itself: a Transformer on log-mels, by masked prediction of
     random-projection targets (BEST-RQ, arXiv 2202.01855) on the study's training speech."""
 
-    hidden_size: Count = Field(192, description="channels of the Transformer")
+    hidden_size: Count = Field(160, description="channels of the Transformer")
     layers: Count = Field(4, description="Transformer layers")
     heads: Count = Field(4, description="attention heads")
-    feed_forward_size: Count = Field(768, description="inner channels of the feed-forward")
+    feed_forward_size: Count = Field(640, description="inner channels of the feed-forward")
     dropout: Share = Field(0.1, description="dropout")
     codebooks: Count = Field(4, description="target codebooks, each with a projection of its own")
     codes: Count = Field(512, description="entries of a codebook")
     code_size: Count = Field(16, description="channels of a code")
     mask_frames: Count = Field(40, description="masked at a time, in 10 ms frames")
     mask_share: Share = Field(0.4, description="share of the frames where a mask begins or goes on")
-    crop_s: Positive = Field(4.0, description="longest stretch of an utterance in a batch, seconds")
+    crop_s: Positive = Field(3.0, description="longest stretch of an utterance in a batch, seconds")
     steps: Annotated[int, Field(ge=0)] = Field(
-        2000, description="steps of masked prediction; 0 leaves random weights, the baseline"
+        1000, description="steps of masked prediction; 0 leaves random weights, the baseline"
     )
     batch_size: Count = Field(16, description="utterances per step")
     learning_rate: Positive = Field(1e-3, description="peak learning rate (AdamW)")
-    warmup_steps: Annotated[int, Field(ge=0)] = Field(200, description="linear warm-up")
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(100, description="linear warm-up")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="AdamW weight decay")
     validate_every: Count = Field(250, description="steps between validations and checkpoints")
 
