@@ -218,11 +218,27 @@ def _language(paths: StudyPaths, speaker: str) -> str:
 
 def _validate(arguments: argparse.Namespace) -> None:
     study = load_study(*arguments.config)
+    if study.recognition is not None:
+        print(f"{study.study}: valid; {_recognition(study)}")
+        return
     cells = sweep(study)
     trained = sum(cell.trained for cell in cells)
     print(
         f"{study.study}: valid; {len(cells)} cells, {trained} of them trained, "
         f"emotions {', '.join(study.emotions)}, corpora {', '.join(c.id for c in study.corpora)}"
+    )
+
+
+def _recognition(study: StudyConfig) -> str:
+    """What a study of recognition compares; how many folds there are, the recordings say."""
+    from eele.ser.cells import recognition_of
+
+    config = recognition_of(study)
+    ways = len(config.encoders) * len(config.methods) * len(config.seeds)
+    return (
+        f"recognition: {ways} recognisers a fold (encoders {', '.join(config.encoders)}; "
+        f"{len(config.methods)} methods; {len(config.seeds)} seeds), testbeds "
+        f"{', '.join(config.testbeds)}, corpora {', '.join(c.id for c in study.corpora)}"
     )
 
 

@@ -6,7 +6,8 @@ from running import ROOT
 from eele.cells import sweep
 from eele.config import load_study
 
-STUDIES = [ROOT / "config" / "config.yaml", *sorted((ROOT / "config" / "studies").glob("*.yaml"))]
+SHIPPED = [ROOT / "config" / "config.yaml", *sorted((ROOT / "config" / "studies").glob("*.yaml"))]
+STUDIES = [path for path in SHIPPED if load_study(path).recognition is None]
 NEEDED_ONCE = {
     "assemble_manifest",
     "build_lexicon",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -18,6 +19,7 @@ from eele.ser.results import KEYS, System, is_of, systems_of
 from eele.ser.tables import COLUMNS
 
 _MARKERS = "osD^v"
+_FOLD = "#b4bec7"
 
 
 def figure_words(study: StudyConfig, paths: StudyPaths) -> dict[str, tuple[str, str]]:
@@ -153,9 +155,7 @@ def _ranking(
         mine = folds[is_of(folds, system)]
         by_fold = mine.groupby("fold")["uar"].mean()
         if len(by_fold) > 1:
-            axes.plot(
-                by_fold, [place] * len(by_fold), "o", color=style.RULE, markersize=4, zorder=1
-            )
+            axes.plot(by_fold, [place] * len(by_fold), "o", color=_FOLD, markersize=4, zorder=1)
         axes.errorbar(
             [row["uar"]], [place], xerr=_bars(row), fmt="o", color=colour, markersize=5, capsize=2.5
         )
@@ -177,6 +177,8 @@ def _parameters(
     colours: dict[tuple[str, str, int], str],
     several: bool,
 ) -> Any:
+    from matplotlib.ticker import NullLocator
+
     figure, axes = plt.subplots(figsize=(style.PAGE_WIDTH, 3.4), layout="constrained")
     for place, (_, row) in enumerate(rows.iterrows()):
         axes.errorbar(
@@ -191,6 +193,10 @@ def _parameters(
         )
     axes.axhline(chance, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     axes.set_xscale("log")
+    low, high = rows["trainable_parameters"].min(), rows["trainable_parameters"].max()
+    # Whole decades, so that there are numbers on the axis however near the methods lie.
+    axes.set_xlim(10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high + 1)))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(axis="y", color=style.RULE, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_ylim(0, 1.0)

@@ -34,10 +34,15 @@ def is_iemocap(study: StudyConfig, testbed: str) -> bool:
     return adapters == {"iemocap"} and config.labels == "four" and config.folds == "session"
 
 
+def known_as(study: StudyConfig, encoder: str) -> str:
+    """Last part of the model's name, of the hub or of a folder; empty for an encoder of the study's own."""
+    model = study.encoders[encoder].model
+    return model.rstrip("/").rsplit("/", 1)[-1] if model else ""
+
+
 def published(study: StudyConfig, encoder: str, method: str, sites: str) -> float | None:
     """The published UAR of an encoder of the study with a method; None where the paper shows none."""
-    model = study.encoders[encoder].model
-    name = model.rstrip("/").rsplit("/", 1)[-1] if model else ""
+    name = known_as(study, encoder)
     if name not in ENCODERS or method not in IEMOCAP:
         return None
     if method == "lora" and sites != "feed_forward":
