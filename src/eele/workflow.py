@@ -5,9 +5,12 @@ Import-light: a mistake in a config has to be told within a second or two.
 
 from __future__ import annotations
 
+import atexit
+import gc
+import inspect
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +72,28 @@ def job_environment(source: Path) -> None:
     os.environ["PYTHONPATH"] = str(source)
     os.environ["EELE_PYTHON"] = sys.executable
     os.environ[PARENT_VARIABLE] = str(os.getpid())
+
+
+def collect_no_garbage() -> None:
+    """Have Python look for no garbage until `collect_garbage`, nor when it ends.
+
+    The graph of thousands of jobs is millions of objects that all stay. Looking through them while it
+    is built and once more at the end took a quarter of the time in which a finished study is found finished.
+    """
+    gc.disable()
+    atexit.register(gc.freeze)
+
+
+def collect_garbage() -> None:
+    """Have Python look for garbage again, in what is made from now on."""
+    gc.freeze()
+    gc.enable()
+
+
+def asked_often(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Note the signature of a rule's function, which Snakemake looks up several times for each job."""
+    function.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    return function
 
 
 def corpus_parameters(study: StudyConfig, corpus: CorpusConfig) -> dict[str, Any]:

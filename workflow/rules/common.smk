@@ -1,6 +1,5 @@
 # The checked study, and what the rules share. No rule here.
 import functools
-import gc
 import os
 import sys
 from dataclasses import replace
@@ -21,9 +20,8 @@ from eele.ser.sweep import recognisers as recognition_sweep
 from eele.status.progress import Progress
 from eele.training import finished
 
-# Thousands of jobs are millions of objects that stay: to look through them for garbage again and again
-# takes a tenth of the time of building their graph.
-gc.set_threshold(100_000, 50, 100)
+if workflow.is_main_process:
+    eele_workflow.collect_no_garbage()  # until onstart
 
 # What `--sdm` names: conda, apptainer or env-modules.
 SOFTWARE = {method.item_to_choice() for method in workflow.deployment_settings.deployment_method}
@@ -99,6 +97,7 @@ wildcard_constraints:
 
 
 onstart:
+    eele_workflow.collect_garbage()
     # What the jobs read. It is no input of any rule: params say which of its sections concern whom.
     write_text(CONFIG, dump_study(STUDY))
     # A killed run leaves its jobs on the cluster; this one submits the same work again.
@@ -149,6 +148,7 @@ def folder_of(cell):
     return FOLDERS.get(cell) or f"{RESULTS}/cells/{cell.path}"
 
 
+@eele_workflow.asked_often
 def group_of(wildcards):
     """The jobs of a trained cell go together. Baselines stay by themselves: every cell of an emotion
     waits for the neutral model's speech, and would be one group with it."""
@@ -156,18 +156,24 @@ def group_of(wildcards):
     return failed.group(cell, FAILED) if cell.trained else None
 
 
+@eele_workflow.asked_often
 def sites_of(wildcards):
     return cell_of(wildcards).sites(STUDY)
 
 
+@eele_workflow.asked_often
 def before_cell(wildcards):
     stages = eele_workflow.before_cell(cell_of(wildcards), STUDY)
     return [LINEAGES[stage] for stage in stages]
 
 
 def cells(name, trained=False):
-    """The file `name` of every cell of the sweep, or of the trained ones."""
-    return [f"{folder}/{name}" for cell, folder in FOLDERS.items() if cell.trained or not trained]
+    """The file `name` of every cell of the sweep, or of the trained ones.
+
+    As a function: a command that asks for single cells never lists them, nor do the jobs of a cluster.
+    """
+    folders = [folder for cell, folder in FOLDERS.items() if cell.trained or not trained]
+    return lambda wildcards: [f"{folder}/{name}" for folder in folders]
 
 
 def material():
@@ -180,6 +186,7 @@ def material():
     return [f"{RESULTS}/{name}" for name in names]
 
 
+@eele_workflow.asked_often
 def voice_of(wildcards):
     """What a cell's speech is made with: nothing (recordings), models, an adapter."""
     cell = cell_of(wildcards)
@@ -196,6 +203,7 @@ def voice_of(wildcards):
     return files + adapter * cell.trained
 
 
+@eele_workflow.asked_often
 def speech_of(wildcards):
     """A cell's speech, and the neutral model's speech of the same sentences to compare it with."""
     cell = cell_of(wildcards)
@@ -204,6 +212,7 @@ def speech_of(wildcards):
     return [f"{folder_of(c)}/speech/speech.csv" for c in dict.fromkeys(compared)]
 
 
+@eele_workflow.asked_often
 def judges_of(wildcards):
     """The judges of a study and what they are made of."""
     encoders = dict.fromkeys(eele_workflow.judge_encoders(STUDY).values())
