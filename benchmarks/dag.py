@@ -1,14 +1,16 @@
 """How long Snakemake thinks about a large study, and how much memory that takes.
 
     python benchmarks/dag.py                      # 5,000 trained cells: dry run of a new study
-    python benchmarks/dag.py --finished           # and of a finished one (some minutes to set up)
+    python benchmarks/dag.py --finished           # and of a finished one (ten minutes to set up)
     python benchmarks/dag.py --cells 500 --profile
 
 A study of lora x eight schemes x five ranks x four emotions x as many seeds as it takes is generated in a
 temporary folder, and the repository's own Snakefile is read there as a user would have it: `snakemake -n`.
-For `--finished`, every output of every job is made as an empty file and `snakemake --touch` records
+For `--finished`, every output of every job is made as an empty file and `snakemake --touch --forceall` records
 them as up to date, exactly as Snakemake does after real jobs; then the plain command is timed, which has
-to find that nothing is to be done. Peak memory is the largest of Snakemake's process (as the kernel counts it).
+to find that nothing is to be done, and the command for one cell. That the records are there and read is seen
+by a changed config, which has to bring back every training. Peak memory is the largest of Snakemake's
+process (as the kernel counts it).
 """
 
 from __future__ import annotations
@@ -24,10 +26,21 @@ from pathlib import Path
 
 import yaml
 
+from eele.cells import sweep
+from eele.config import load_study
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 EMOTIONS = ["angry", "happy", "sad", "surprised"]
 SCHEMES = ["a", "b", "c", "d", "e", "f", "g", "h"]
 RANKS = [2, 4, 8, 16, 32]
+#: `snakemake`, without the tenth of a second that it waits before it touches a job's files.
+TOUCH = """
+import sys
+from snakemake.executors import touch
+touch.Executor.SLEEPING_TIME = 0
+from snakemake.cli import main
+main()
+"""
 
 
 def study(cells: int) -> dict[str, object]:
@@ -45,24 +58,30 @@ def study(cells: int) -> dict[str, object]:
 
 
 def snakemake(
-    folder: Path, *arguments: str, profile: Path | None = None
+    folder: Path, *arguments: str, profile: Path | None = None, touch: bool = False
 ) -> tuple[dict[str, float], str]:
     """Seconds, CPU seconds, peak memory in MB and output of one Snakemake command in `folder`.
 
     The CPU seconds are what the wall time is on a machine with nothing else to do.
     """
     program = [sys.executable, "-m", "snakemake"]
-    if profile is not None:
+    if touch:
+        program = [sys.executable, "-c", TOUCH, "--touch", "--forceall"]
+    elif profile is not None:
         program = [sys.executable, "-m", "cProfile", "-o", str(profile), "-m", "snakemake"]
     command = [
         *program,
         *("--snakefile", str(REPOSITORY / "Snakefile"), "--configfile", "study.yaml"),
-        *("--workflow-profile", str(REPOSITORY / "profiles" / "default"), "--cores", "1"),
+        *("--workflow-profile", str(REPOSITORY / "profiles" / "default"), "--cores", "1000"),
         *arguments,
     ]
+    # The package beside this file, wherever the environment has it from.
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
     before = time.monotonic()
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, env=environment
+        )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.monotonic() - before
@@ -94,8 +113,14 @@ def finish(folder: Path) -> int:
             path.mkdir(exist_ok=True)
         else:
             path.touch()
-    snakemake(folder, "--touch", "--quiet", "all")
+    snakemake(folder, "--quiet", "all", touch=True)
     return len(files)
+
+
+def planned(text: str, rule: str = "total") -> int | None:
+    """Jobs of a rule, or of all, in a dry run's table; None where nothing is to be done."""
+    counts = (line.split() for line in text.splitlines() if line.startswith(f"{rule} "))
+    return next((int(columns[1]) for columns in counts), None)
 
 
 def main() -> None:
@@ -115,15 +140,22 @@ def main() -> None:
         profile = folder / "profile" if options.profile else None
         figures, text = snakemake(folder, "-n", "--quiet", "rules", profile=profile)
         report["dry_run"] = figures
-        report["jobs"] = next(
-            (int(line.split()[1]) for line in text.splitlines() if line.startswith("total ")), None
-        )
+        report["jobs"] = planned(text)
         if options.finished:
             report["outputs"] = finish(folder)
             figures, text = snakemake(folder, profile=profile)
             if "Nothing to be done" not in text:
                 raise SystemExit(f"the finished study is not finished:\n{text[-3000:]}")
             report["finished"] = figures
+            cell = f"results/large/cells/{sweep(load_study(folder / 'study.yaml'))[-1].path}"
+            figures, text = snakemake(folder, f"{cell}/metrics.json")
+            if "Nothing to be done" not in text:
+                raise SystemExit(f"the finished cell is not finished:\n{text[-3000:]}")
+            report["one_cell"] = figures
+            changed = ["-n", "--quiet", "rules", "--config", "adaptation={steps: 7}"]
+            trainings = planned(snakemake(folder, *changed)[1], "train_cell")
+            if trainings != cells:
+                raise SystemExit(f"a changed config brings back {trainings} of {cells} trainings")
         print(json.dumps(report, indent=2))
         if profile is not None:
             import pstats
