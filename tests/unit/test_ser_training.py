@@ -92,13 +92,28 @@ def test_training_learns_what_tells_the_emotions_apart(root: Path, tmp_path: Pat
     assert progress.best_uar > 0.8
 
 
-def test_the_best_epoch_by_recall_is_kept(root: Path, tmp_path: Path) -> None:
-    config = TRAINING.model_copy(update={"epochs": 5})
-    recogniser, _, progress = train(root, tmp_path / "state.pt", config=config)
-    rows = [row for row in progress.curves if row["split"] == "validation"]
-    best = max(rows, key=lambda row: (row["uar"], -row["loss"]))
-    assert progress.best_epoch == best["epoch"] and progress.best_uar == best["uar"]
-    _, validation = sets(root, config)
+def test_the_best_epoch_by_recall_is_kept(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(*scores: tuple[float, float]) -> Adaptation:
+        script = iter(scores)
+        monkeypatch.setattr(
+            training, "_validate", lambda *_: dict(zip(("uar", "loss"), next(script), strict=True))
+        )
+        config = TRAINING.model_copy(update={"epochs": len(scores)})
+        _, adaptation, progress = train(root, tmp_path / f"{len(scores)}.pt", LORA, config)
+        assert progress.best_epoch == 2 and progress.best_uar == 0.6
+        return adaptation
+
+    # A later epoch with a lower loss, or with the same recall and a higher one, is not taken.
+    best = told((0.5, 1.0), (0.6, 0.9))
+    later = told((0.5, 1.0), (0.6, 0.9), (0.4, 0.1), (0.6, 0.95))
+    assert same(best, later)
+
+
+def test_the_recall_that_is_told_is_that_of_the_weights_kept(root: Path, tmp_path: Path) -> None:
+    recogniser, _, progress = train(root, tmp_path / "state.pt")
+    _, validation = sets(root, TRAINING)
     heard = predict(make_fabric(RUNTIME), recogniser, validation, 8).argmax(1)
     recalls = [(heard[validation.labels == c] == c).mean() for c in range(3)]
     assert np.mean(recalls) == pytest.approx(progress.best_uar)
