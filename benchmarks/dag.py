@@ -101,7 +101,10 @@ def outputs(folder: Path) -> list[tuple[Path, bool]]:
     """Outputs of every job and whether each is a folder, as Snakemake itself lists them."""
     listing = snakemake(folder, "--summary")[1]
     rows = [line.split("\t") for line in listing.splitlines() if "\t" in line][1:]
-    return [(folder / row[0], Path(row[0]).name == "figures" or "judges" in row[0]) for row in rows]
+    paths = [Path(row[0]) for row in rows]
+    return [
+        (folder / path, path.name == "figures" or path.parent.name == "judges") for path in paths
+    ]
 
 
 def finish(folder: Path) -> int:
