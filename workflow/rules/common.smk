@@ -47,7 +47,10 @@ NEUTRAL = [f"{RESULTS}/neutral/{name}" for name in eele_workflow.neutral_files(S
 CELL = (
     "backbone~{backbone}/method~{method}/scheme~{scheme}/rank~{rank}/emotion~{emotion}/seed~{seed}"
 )
-RECOGNISER = "/".join(f"{axis}~{{{axis}}}" for axis in RECOGNISER_AXES)
+RECOGNISER = (
+    "encoder~{encoder}/method~{method}/sites~{sites}/size~{size}/"
+    "testbed~{testbed}/fold~{fold}/seed~{seed}"
+)
 TESTBEDS = STUDY.recognition.testbeds if STUDY.recognition is not None else {}
 # VITS2 at its published sizes takes about thrice fastspeech2's memory.
 MEMORY = 3 if STUDY.backbone.name == "vits2" else 1
@@ -266,3 +269,25 @@ def before_recogniser(wildcards):
 @functools.cache
 def stands_on(encoder, testbed):
     return eele_workflow.before_recogniser(STUDY, encoder, testbed)
+
+
+def of_recognisers(*names):
+    """These files of every recogniser of the study, once its testbeds are divided."""
+
+    def asked(wildcards):
+        divided = {
+            name: checkpoints.divide_testbed.get(testbed=name).output[0] for name in TESTBEDS
+        }
+        folds = {name: fold_names(Path(file).parent) for name, file in divided.items()}
+        return [
+            f"{RESULTS}/recognition/{cell.path}/{name}"
+            for cell in recognition_sweep(STUDY, folds)
+            for name in names
+        ]
+
+    return asked
+
+
+def of_encoders(*names):
+    """These files of every encoder that a study of recognition compares."""
+    return [f"{RESULTS}/encoders/{e}/{name}" for e in STUDY.recognition.encoders for name in names]

@@ -7,37 +7,11 @@ localrules:
     make_recognition_page,
 
 
-def recognisers(*names):
-    """These files of every recogniser of the study, once its testbeds are divided."""
-
-    def asked(wildcards):
-        folders = {
-            testbed: Path(checkpoints.divide_testbed.get(testbed=testbed).output[0]).parent
-            for testbed in TESTBEDS
-        }
-        folds = {testbed: fold_names(folder) for testbed, folder in folders.items()}
-        return [
-            f"{RESULTS}/recognition/{cell.path}/{name}"
-            for cell in recognition_sweep(STUDY, folds)
-            for name in names
-        ]
-
-    return asked
-
-
-ENCODERS = [
-    f"{RESULTS}/encoders/{name}/{file}"
-    for name in STUDY.recognition.encoders
-    for file in ("model.json", "training.json", "curves.csv")
-]
-FOLDS = [f"{RESULTS}/testbeds/{testbed}/folds.csv" for testbed in TESTBEDS]
-
-
 rule make_recognition_tables:
     input:
-        FOLDS,
-        ENCODERS,
-        recognisers("predictions.csv", "scores.json", "training.json"),
+        expand("<results>/testbeds/{testbed}/folds.csv", testbed=TESTBEDS),
+        of_encoders("model.json", "training.json", "curves.csv"),
+        of_recognisers("predictions.csv", "scores.json", "training.json"),
     output:
         "<results>/tables/recognition.csv",
         "<results>/tables/recognition_folds.csv",
@@ -66,8 +40,8 @@ rule make_recognition_tables:
 rule make_recognition_figures:
     input:
         rules.make_recognition_tables.output,
-        ENCODERS,
-        recognisers("curves.csv"),
+        of_encoders("model.json", "training.json", "curves.csv"),
+        of_recognisers("curves.csv"),
     output:
         directory("<results>/figures"),
     log:
@@ -97,7 +71,7 @@ rule make_recognition_page:
         "<results>/manifest.csv",
         "<results>/rejected.csv",
         expand("<results>/corpora/{corpus}/source.json", corpus=CORPORA),
-        FOLDS,
+        expand("<results>/testbeds/{testbed}/folds.csv", testbed=TESTBEDS),
         rules.make_recognition_tables.output,
         rules.make_recognition_figures.output,
     output:
