@@ -16,7 +16,7 @@ from synthetic_study import RATE, build, spoken, study
 import eele.features as features
 from eele import judges
 from eele.cells import Cell
-from eele.config.models import StudyConfig
+from eele.config.models import EvaluationConfig, StudyConfig
 from eele.errors import DataError
 from eele.features.store import FeatureStore
 from eele.metrics import METRICS, recogniser, score_cell
@@ -168,6 +168,41 @@ def test_known_shifts_of_an_adapted_cell(paths: StudyPaths, hearing: None) -> No
     judge = found["judges"]["statistics"]
     assert judge["n"] == 12 and judge["predictions"] == {"neutral": 0, "happy": 12}
     assert judge["mean_probability"] == {"neutral": pytest.approx(0.1), "happy": pytest.approx(0.9)}
+
+
+def test_every_judge_is_heard_and_the_first_fills_the_scores(
+    paths: StudyPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class DullJudge(QuickJudge):
+        """Hears `neutral` in everything, and nothing of the second speaker."""
+
+        def probabilities(self, samples, sample_rate_hz, phone_counts, speakers):  # type: ignore[no-untyped-def]
+            if "s2" in speakers:
+                raise DataError("the judge knows no speaker s2")
+            return np.tile([0.7, 0.3], (len(samples), 1))
+
+    of = {"statistics": QuickJudge(), "dull": DullJudge()}
+    monkeypatch.setattr(judges, "load", lambda study, paths, name: of[name])
+    monkeypatch.setattr(recogniser, "load", lambda study, paths: DeafRecogniser())
+    config = study(1)
+    evaluation = EvaluationConfig(judges=("statistics", "dull"), encoder_judges={"dull": {}})
+    config = config.model_copy(update={"evaluation": evaluation})
+    found = result(paths, LORA, config)
+    assert found["scores"]["emotion_accuracy"] == found["judges"]["statistics"]["accuracy"] == 1
+    dull = found["judges"]["dull"]
+    assert dull["accuracy"] == 0 and dull["n"] == 6
+    assert dull["predictions"] == {"neutral": 6, "happy": 0}
+    assert dull["mean_probability"]["happy"] == pytest.approx(0.3)
+    # What one judge cannot hear is a failure, and its other scores are kept.
+    assert found["n_scored"] == 6
+    assert all("judge dull: the judge knows no" in f["reason"] for f in found["failures"])
+    table = pd.read_csv(paths.cell(LORA) / "utterances.csv")
+    assert tuple(table.columns) == (*UTTERANCE_COLUMNS, "predicted_dull", "probability_dull")
+    of_one = table["speaker"] == "s1"
+    assert (table.loc[of_one, "predicted_dull"] == "neutral").all()
+    assert table.loc[of_one, "probability_dull"].eq(0.3).all()
+    assert table.loc[~of_one, "predicted_dull"].isna().all()
+    assert (table["predicted_emotion"] == "happy").all()
 
 
 def test_phone_error_rate_is_pooled(paths: StudyPaths, hearing: None) -> None:
