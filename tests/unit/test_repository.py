@@ -9,7 +9,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 RULES = re.findall(
-    r"^rule (\w+):",
+    r"^(?:rule|checkpoint) (\w+):",
     "\n".join(p.read_text(encoding="utf-8") for p in sorted((ROOT / "workflow").rglob("*.smk"))),
     flags=re.MULTILINE,
 )
@@ -27,8 +27,8 @@ def test_a_rule_has_its_script_its_row_and_its_place_in_the_picture(rule):
     call = re.search(r"from (\S+) import (\w+)\n\n    \2\(study, paths", script)
     assert call, f"scripts/{rule}.py does not make one call of the package"
     assert f"| `{rule}` | `" in ARCHITECTURE
-    picture = README.partition("```mermaid")[2].partition("```")[0]
-    assert re.search(rf"\b{rule}\b", picture)
+    pictures = "".join(t.partition("```")[0] for t in README.split("```mermaid")[1:])
+    assert re.search(rf"\b{rule}\b", pictures)
 
 
 def test_links_and_commands_of_the_readme_lead_somewhere():
