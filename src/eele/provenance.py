@@ -39,6 +39,8 @@ PACKAGES = (
     "espeakng-loader",
     "kaldi-hmm-gmm",
     "scikit-learn",
+    "fairlearn",
+    "transformers",
     "snakemake",
 )
 
@@ -147,14 +149,21 @@ def _record(study: StudyConfig) -> dict[str, Any]:
             "cpu_cores": os.cpu_count(),
         },
         "aligner": study.alignment.aligner,
-        "seeds": {
-            "splits": study.splits.seed,
-            "pretraining": study.pretraining.seed,
-            "cells": list(study.seeds),
-            "evaluation": study.evaluation.seed,
-            "recogniser": study.evaluation.recogniser.seed,
-        },
+        "seeds": _seeds(study),
         "written_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _seeds(study: StudyConfig) -> dict[str, Any]:
+    seeds: dict[str, Any] = {"splits": study.splits.seed, "evaluation": study.evaluation.seed}
+    if study.recognition is not None:
+        encoders = {name: study.encoders[name].seed for name in study.recognition.encoders}
+        return {**seeds, "encoders": encoders, "recognisers": list(study.recognition.seeds)}
+    return {
+        **seeds,
+        "pretraining": study.pretraining.seed,
+        "cells": list(study.seeds),
+        "recogniser": study.evaluation.recogniser.seed,
     }
 
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from test_status import BAR, Fake, fake  # noqa: F401
 
+from eele.config.load import check_study
 from eele.status import collect, evidence, progress
 from eele.status.plan import CELL_STAGES, jobs, wildcards
 from eele.status.progress import Progress, line
@@ -224,3 +225,21 @@ def test_slow_looks_are_followed_by_rest(fake: Fake, log, monkeypatch) -> None: 
 
 def test_it_keeps_no_process_from_its_end(begin) -> None:
     assert begin()._thread.daemon
+
+
+def test_recognisers_are_counted_as_soon_as_their_testbed_is_divided(fake: Fake, log) -> None:  # noqa: F811
+    config = {**fake.study.model_dump(mode="json"), "recognition": {"testbeds": {"all": {}}}}
+    study = check_study(config)
+    plan = jobs(study, fake.paths)
+    assert "recognise" not in {job.stage for job in plan}
+    told = Progress(study, log, {})
+    told._plan = plan
+    folds = fake.paths.testbed("all") / "folds.csv"
+    folds.parent.mkdir(parents=True)
+    folds.write_text("fold,part\none,train\ntwo,train\n")
+    known = [job.item for job in told._known(fake.paths) if job.stage == "recognise"]
+    axes = "encoder~small/method~head/sites~-/size~0/testbed~all/"
+    assert known == [f"{axes}fold~{fold}/seed~1" for fold in ("one", "two")]
+    # Who asked for one recogniser is told of that one.
+    told._plan = [job for job in plan if job.stage == "divide_testbed"]
+    assert told._known(fake.paths) == told._plan
