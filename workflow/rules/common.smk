@@ -252,16 +252,19 @@ def testbed_params(wildcards):
     return eele_workflow.testbed_parameters(STUDY, wildcards.testbed)
 
 
-def recogniser_of(wildcards):
-    values = {axis: getattr(wildcards, axis) for axis in RECOGNISER_AXES}
-    cell = RecognitionCell(**{**values, "size": int(values["size"]), "seed": int(values["seed"])})
+@functools.cache
+def checked_recogniser(encoder, method, sites, size, testbed, fold, seed):
+    cell = RecognitionCell(encoder, method, sites, int(size), testbed, fold, int(seed))
     return check_recognition_cell(cell, STUDY)
 
 
+@eele_workflow.asked_often
 def group_of_recogniser(wildcards):
-    return failed.group(recogniser_of(wildcards), FAILED)
+    cell = checked_recogniser(*(getattr(wildcards, axis) for axis in RECOGNISER_AXES))
+    return failed.group(cell, FAILED)
 
 
+@eele_workflow.asked_often
 def before_recogniser(wildcards):
     return stands_on(wildcards.encoder, wildcards.testbed)
 
