@@ -249,7 +249,9 @@ def _trained(study: StudyConfig, paths: StudyPaths) -> list[str]:
 
 
 def _masked_prediction(paths: StudyPaths, encoder: str) -> list[Curve]:
-    rows = read_table(paths.encoder(encoder) / "curves.csv", ("step", "split", "loss"))
+    columns = ("step", "split", "loss")
+    rows = read_table(paths.encoder(encoder) / "curves.csv", columns)[list(columns)]
+    rows = rows.rename(columns={"loss": "loss of masked prediction"})
     return [
         Curve("training", style.NEUTRAL, rows[rows["split"] == "train"]),
         Curve("validation", style.BEST, rows[rows["split"] == "validation"], "o"),

@@ -75,9 +75,10 @@ def _between(least: float, most: float) -> TableCell:
 
 def fairness_table(rows: pd.DataFrame, testbed: str) -> HtmlTable:
     """Both measures of every method, and how many recordings of each gender they rest on."""
+    several = rows["encoder"].nunique() > 1
     cells = [
         [
-            text(system_of(row).label, note=str(row["encoder"])),
+            text(system_of(row).label, note=str(row["encoder"]) if several else ""),
             number(row["statistical_parity"], 3),
             number(row["equality_of_opportunity"], 3),
             number(row["statistical_parity_worst_class"], 3),
