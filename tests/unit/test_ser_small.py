@@ -55,6 +55,20 @@ def test_the_mel_of_a_tone_is_in_its_band() -> None:
     assert abs(centres[mel[0, 50].argmax()] - 1000) < 60
 
 
+def test_soft_noise_is_nothing_beside_speech() -> None:
+    mel = LogMel()
+    t = torch.arange(16000) / 16000
+    tone = torch.sin(2 * torch.pi * 500 * t) * (t > 0.5)
+    noise = torch.randn(16000, generator=torch.Generator().manual_seed(0))
+    plain, soft, loud = (
+        mel((tone + level * noise)[None], torch.tensor([16000]))[0] for level in (0, 1e-4, 1e-1)
+    )
+    # The pause is 45 dB below the tone, with and without noise 77 dB below it.
+    assert plain.max() - plain.min() == pytest.approx(45 / 20 * 2.302585, abs=1e-4)
+    assert (plain - soft).abs().max() < 1e-2
+    assert (plain - loud)[:, :40].abs().mean() > 0.5
+
+
 def test_masks_cover_their_share_in_whole_states() -> None:
     config = SMALL.model_copy(update={"mask_frames": 40, "mask_share": 0.4})
     torch.manual_seed(0)

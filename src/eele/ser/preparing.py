@@ -26,7 +26,7 @@ from eele.training.loop import Progress, Run, fit, write_curves
 log = logging.getLogger(__name__)
 
 #: Raised when equal settings give other weights.
-VERSION = 1
+VERSION = 2
 OUTPUTS = (WEIGHTS, FACTS, HEARD, "training.json", "curves.csv")
 
 
