@@ -1,0 +1,106 @@
+"""The smoke study with two judges, run through the real Snakefile to its tables and page."""
+
+import csv
+import json
+
+import pytest
+from running import HERE, ROOT, SMOKE, run
+
+from eele.cells import sweep
+from eele.config import load_study
+
+pytestmark = pytest.mark.workflow
+
+JUDGES = ("statistics", "ear")
+
+
+def ask(folder, *arguments, config=(), **options):
+    return run(
+        *arguments, "--cores", "2", "--quiet", "rules", "--snakefile", ROOT / "Snakefile",
+        "--configfile", SMOKE, HERE / "tiny_judges.yaml", *(["--config", *config] if config else []),
+        cwd=folder, **options,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(heard):
+    folder = heard("judges")
+    done = ask(folder, timeout=900, check=True)
+    # What the first judge is does not depend on there being a second one.
+    assert done.jobs["train_judge"] == done.jobs["prepare_encoder"] == 1
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(folder):
+    return folder / "results" / "smoke"
+
+
+def table(study, name):
+    with open(study / "tables" / f"{name}.csv", encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_every_cell_is_heard_by_both_judges(study):
+    cells = sweep(load_study(study / "config.resolved.yaml"))
+    for cell in cells:
+        metrics = json.loads((study / "cells" / cell.path / "metrics.json").read_text("utf-8"))
+        assert set(metrics["judges"]) == set(JUDGES)
+        assert metrics["judges"]["statistics"]["accuracy"] == metrics["scores"]["emotion_accuracy"]
+        assert all(metrics["judges"][judge]["n"] == 6 for judge in JUDGES)
+        with open(study / "cells" / cell.path / "utterances.csv", encoding="utf-8") as handle:
+            rows = list(csv.DictReader(handle))
+        heard = [row["predicted_ear"] for row in rows]
+        assert {e: heard.count(e) for e in ("neutral", "happy")} == (
+            metrics["judges"]["ear"]["predictions"]
+        )
+        assert all(0 <= float(row["probability_ear"]) <= 1 for row in rows)
+    rows = table(study, "judges")
+    assert len(rows) == len(JUDGES) * len(cells)
+    assert all(row["recording_accuracy"] for row in rows)
+
+
+def test_the_agreement_of_the_judges_is_in_the_tables_and_on_the_page(study):
+    rows = table(study, "agreement")
+    found = {(row["measure"], row["speech"]) for row in rows}
+    for speech in ("recording", "copy_synthesis", "synthetic"):
+        assert {("equal_decisions", speech), ("cohen_kappa", speech)} <= found
+    (ranking,) = [row for row in rows if row["measure"] == "scheme_rank_correlation"]
+    assert ranking["n"] == "3" and ranking["detail"]
+    page = (study / "report" / "index.html").read_text(encoding="utf-8")
+    assert 'id="table-agreement"' in page and 'id="table-judge-schemes"' in page
+    assert ranking["detail"] in page and "Judge: ear" in page
+
+
+def test_a_judge_says_what_it_and_its_encoder_heard(study):
+    with open(study / "manifest.csv", encoding="utf-8", newline="") as handle:
+        split = {row["utterance_id"]: row["split"] for row in csv.DictReader(handle)}
+    for judge in JUDGES:
+        heard = json.loads((study / "judges" / judge / "heard.json").read_text("utf-8"))
+        listened = {*heard["utterances"], *heard["unlabelled"]}
+        assert {split[name] for name in listened} == {"train", "validation"}
+        assert bool(heard["unlabelled"]) == (judge == "ear")
+
+
+def test_a_second_run_has_nothing_to_do(folder):
+    assert "Nothing to be done" in ask(folder, check=True).text
+
+
+def test_a_changed_encoder_reruns_its_judge_and_the_scores_alone(folder):
+    change = "encoders={tiny: {small: {steps: 9}}}"
+    jobs = ask(folder, "-n", config=[change], check=True).jobs
+    cells = len(sweep(load_study(folder / "results" / "smoke" / "config.resolved.yaml")))
+    assert jobs["prepare_encoder"] == jobs["train_judge"] == 1
+    assert jobs["score_cell"] == cells
+    assert not {"train_cell", "synthesise_cell", "pretrain", "train_recogniser"} & set(jobs)
+
+
+def test_a_judge_that_heard_a_test_sentence_stops_the_study(folder, study):
+    """The last test: it damages the study."""
+    file = study / "encoders" / "tiny" / "utterances.txt"
+    with open(study / "manifest.csv", encoding="utf-8", newline="") as handle:
+        held = next(r["utterance_id"] for r in csv.DictReader(handle) if r["split"] == "test")
+    file.write_text(file.read_text(encoding="utf-8") + f"{held}\n", encoding="utf-8")
+    answer = ask(folder, "results/smoke/judges/ear", "--forcerun", "train_judge")
+    assert answer.code == 1
+    assert f"the encoder of judge ear heard the test utterance {held}" in answer.text
