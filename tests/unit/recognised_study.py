@@ -44,9 +44,13 @@ METHODS = [
 ]
 
 
-def make_study(**changes: object) -> StudyConfig:
-    """The study's config with changed keys of `recognition`."""
+def make_study(
+    encoders: dict[str, object] | None = None, adapter: str = "folder", **changes: object
+) -> StudyConfig:
+    """The study's config with changed encoders, corpus and keys of `recognition`."""
+    encoders = encoders or {"small": {}}
     recognition = {
+        "encoders": list(encoders),
         "methods": METHODS,
         "testbeds": {"speakers": {"folds": "leave_one_speaker_out"}},
         "seeds": [1, 2],
@@ -55,7 +59,8 @@ def make_study(**changes: object) -> StudyConfig:
         {
             "study": "recognised",
             "title": "A study of recognition made of nothing",
-            "corpora": [{"adapter": "folder", "name": "c", "language": "en"}],
+            "corpora": [{"adapter": adapter, "name": "c", "language": "en"}],
+            "encoders": encoders,
             "recognition": {**recognition, **changes},
             "evaluation": {"bootstrap_samples": 200},
         }

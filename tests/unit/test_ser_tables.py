@@ -164,10 +164,7 @@ def test_without_a_second_gender_fairness_is_not_applicable(tmp_path: Path, monk
     ],
 )
 def test_published_figures_belong_to_an_encoder_and_a_method(model, method, sites, value) -> None:
-    study = fake.make_study().model_copy(
-        update={"encoders": {"e": fake.make_study().encoders["small"].model_copy(
-            update={"kind": "transformers", "model": model})}}
-    )  # fmt: skip
+    study = fake.make_study(encoders={"e": {"kind": "transformers", "model": model}})
     assert published(study, "e", method, sites) == value
 
 
@@ -179,6 +176,43 @@ def test_only_iemocap_by_session_is_the_published_testbed() -> None:
     }
     study = fake.make_study(testbeds=beds)
     assert not any(is_iemocap(study, name) for name in beds)
-    iemocap = study.corpora[0].model_copy(update={"adapter": "iemocap"})
-    study = study.model_copy(update={"corpora": (iemocap,)})
+    study = fake.make_study(testbeds=beds, adapter="iemocap")
     assert [name for name in beds if is_iemocap(study, name)] == ["published"]
+
+
+def test_published_figures_stand_beside_those_of_the_same_encoder_and_method(
+    tmp_path: Path,
+) -> None:
+    encoders = {"tiny": {"kind": "transformers", "model": "openai/whisper-tiny"}, "small": {}}
+    study = fake.make_study(
+        encoders,
+        adapter="iemocap",
+        testbeds={"iemocap": {"labels": "four", "folds": "session"}},
+        seeds=[1],
+    )
+    paths = StudyPaths.of(study.study, tmp_path)
+    fake.write_study(study, paths)
+    for make in (make_tables, make_figures, make_page):
+        make(study, paths)
+    table = read_table(paths.tables / "recognition.csv", COLUMNS)
+    shown = table[table["published_uar"].notna()]
+    assert set(shown["encoder"]) == {"tiny"}
+    assert dict(zip(shown["method"], shown["published_uar"], strict=True)) == {
+        "head": 0.666,
+        "lora": 0.641,
+        "bottleneck": 0.597,
+        "parallel_bottleneck": 0.587,
+        "prompt": 0.561,
+    }
+    page = paths.report.read_text(encoding="utf-8")
+    rows = re.search(r'<table id="table-published".*?</table>', page, re.S)
+    assert rows is not None
+    cells = re.findall(
+        r"<tr><th.*?>(.*?)</th><td.*?>(.*?)</td><td.*?>(.*?)</td><td.*?>(.*?)</td>", rows[0]
+    )
+    assert ("LoRA", "Whisper tiny", "0.641", "0.700") in cells
+    assert ("LoRA", "WavLM Base+", "0.709", "–") in cells
+    assert len(cells) == 25
+    # With two encoders, figures and findings say whose they are.
+    assert "iemocap, tiny: adapters hear more" in page
+    assert (paths.figures / "curves_iemocap_tiny.svg").is_file()
