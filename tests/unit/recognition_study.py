@@ -32,10 +32,11 @@ SMALL = SmallEncoderConfig(
     codebooks=2,
     codes=32,
     code_size=8,
-    steps=6,
+    steps=20,
     batch_size=8,
     warmup_steps=2,
-    validate_every=3,
+    learning_rate=5e-3,
+    validate_every=5,
     crop_s=0.6,
 )
 TRAINING = RecogniserTrainingConfig(epochs=2, batch_size=8, head_size=32, learning_rate=3e-3)

@@ -157,7 +157,7 @@ def test_preparation_trains_and_says_what_was_heard(tmp_path: Path) -> None:
     assert training["steps"] == SMALL.steps and training["utterances"] == 36
     curves = pd.read_csv(folder / "curves.csv")
     losses = curves.loc[curves["split"] == "validation", "loss"]
-    assert losses.iloc[-1] < losses.iloc[0]
+    assert losses.min() < 0.97 * losses.iloc[0]
     loaded = load_encoder(study.encoders["small"], folder)
     assert not torch.equal(
         loaded.layers[0].attention.query.weight,
