@@ -131,8 +131,11 @@ def test_training_on_synthetic_speech_is_refused(paths: StudyPaths, tmp_path: Pa
     table.to_csv(listing, index=False)
     heard = rules.Heard(("toy",), ("toy_one_happy_5", "toy_one_happy_6"))
     with pytest.raises(DataError, match=r"trained on synthetic speech: .*happy_5\.wav \(1 such"):
-        rules.check(STUDY, paths, "statistics", heard)
-    rules.check(STUDY, paths, "statistics", rules.Heard(("toy",), ("toy_one_happy_6",)))
+        rules.refuse_synthetic(paths, "statistics", heard)
+    unlabelled = rules.Heard(("toy",), ("toy_one_happy_6",), ("toy_one_happy_5",))
+    with pytest.raises(DataError, match="trained on synthetic speech"):
+        rules.refuse_synthetic(paths, "statistics", unlabelled)
+    rules.refuse_synthetic(paths, "statistics", rules.Heard(("toy",), ("toy_one_happy_6",)))
 
 
 def test_a_recording_below_a_cell_is_refused_when_the_judge_is_trained(paths: StudyPaths) -> None:
@@ -164,11 +167,11 @@ def test_a_judge_that_does_not_know_an_emotion_is_refused(tmp_path: Path) -> Non
         judges.train(STUDY, write_study(tmp_path / "b", without_neutral), "statistics")
 
 
-def test_a_published_judge_that_does_not_cover_the_study_is_refused(paths: StudyPaths) -> None:
-    labels = {"neu": "neutral", "hap": "happy"}
-    study = published(labels=labels)
-    with pytest.raises(DataError, match="judge wide does not know sad, it knows happy, neutral"):
-        judges.train(study, paths, "wide")
+def test_a_published_judge_that_does_not_cover_the_study_is_refused_at_once() -> None:
+    with pytest.raises(
+        ConfigError, match=r"published_judges\.wide\.labels: none means sad; a judge must"
+    ):
+        published(labels={"neu": "neutral", "hap": "happy"})
 
 
 def published(**changes: object) -> StudyConfig:

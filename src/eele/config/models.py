@@ -324,13 +324,28 @@ class StudyConfig(Section):
                 raise ValueError(f"corpora: two corpora are named '{corpus_id}'; set `name` on one")
         if self.recognition is not None:
             self._check_recognition(self.recognition, ids)
-        for name, judge in self.evaluation.encoder_judges.items():
+        self._check_judges()
+        return self
+
+    def _check_judges(self) -> None:
+        """A judge's encoder is the study's; a published judge in use knows all emotions of the study."""
+        evaluation = self.evaluation
+        for name, judge in evaluation.encoder_judges.items():
             if judge.encoder not in self.encoders:
                 raise ValueError(
                     f"evaluation.encoder_judges.{name}.encoder: unknown encoder '{judge.encoder}'; "
                     f"`encoders` has: {', '.join(self.encoders)}"
                 )
-        return self
+        for name in evaluation.judges:
+            if name not in evaluation.published_judges:
+                continue
+            known = evaluation.published_judges[name].labels.values()
+            lacking = [e for e in ("neutral", *self.emotions) if e not in known]
+            if lacking:
+                raise ValueError(
+                    f"evaluation.published_judges.{name}.labels: none means {', '.join(lacking)}; a judge "
+                    "must know neutral and every emotion of the study"
+                )
 
     def _check_recognition(self, recognition: RecognitionConfig, ids: list[str]) -> None:
         """Encoders and corpora that a study of recognition names must be the study's."""

@@ -85,6 +85,7 @@ def training_material(
         tuple(sorted(unlabelled)),
     )
     rules.check(study, paths, judge, heard)
+    rules.refuse_synthetic(paths, judge, heard)
     return material, heard
 
 

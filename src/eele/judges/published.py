@@ -101,11 +101,10 @@ class PublishedJudge:
 def train(study: StudyConfig, paths: StudyPaths, name: str) -> None:
     """Fetch the model and write judges/<name>/: the model, report.json, heard.json.
 
-    Raises ConfigError for a model that is no audio classifier or lacks a label, MissingToolError when it
-    cannot be had, DataError when its emotions do not cover the study's.
+    Raises ConfigError for a label the model does not have, MissingToolError when it cannot be had or is no
+    audio classifier.
     """
     config = study.evaluation.published_judges[name]
-    rules.refuse_emotions(name, config.labels.values(), study)
     heard = rules.Heard(tuple(config.trained_on), declared=True)
     judge = _judge(study, name, config.model, config.revision)
     test = judge_material(study, paths).test

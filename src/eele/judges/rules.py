@@ -1,4 +1,5 @@
-"""What a judge may have heard. A judge that breaks a rule is refused, when it is trained and whenever it is loaded.
+"""What a judge may have heard. A judge that breaks a rule is refused, when it is trained and whenever it is loaded
+(but files are looked for among synthetic speech when it is trained only).
 
 Every judge's folder holds heard.json: the utterances it learned from, with labels and, through its encoder,
 without. A judge others trained declares corpora only; what it heard of them nobody can look up, so one
@@ -74,18 +75,23 @@ def check_stored(study: StudyConfig, paths: StudyPaths, judge: str) -> Heard:
 
 def check(study: StudyConfig, paths: StudyPaths, judge: str, heard: Heard) -> None:
     """Raise DataError when a judge that heard this may not judge the study."""
-    import pandas as pd
-
     if heard.synthetic:
         raise DataError(f"judge {judge} was trained on synthetic speech; {_MAY_NOT}")
     if not (heard.utterances or heard.unlabelled):
         return
-    manifest = pd.read_csv(
-        paths.manifest, dtype={"utterance_id": str}, keep_default_na=False
-    ).set_index("utterance_id")
+    manifest = _manifest(paths)
     refuse_test_material(f"judge {judge} heard", heard.utterances, manifest)
     refuse_test_material(f"the encoder of judge {judge} heard", heard.unlabelled, manifest)
-    refuse_synthetic(judge, paths, {*heard.utterances, *heard.unlabelled}, manifest)
+
+
+def _manifest(paths: StudyPaths) -> pd.DataFrame:
+    import pandas as pd
+
+    columns = ["utterance_id", "path", "split", "sentence", "corpus"]
+    table = pd.read_csv(
+        paths.manifest, usecols=columns, dtype={"utterance_id": str}, keep_default_na=False
+    )
+    return table.set_index("utterance_id")
 
 
 def refuse_test_material(did: str, heard: Sequence[str], manifest: pd.DataFrame) -> None:
@@ -117,17 +123,14 @@ def refuse_test_material(did: str, heard: Sequence[str], manifest: pd.DataFrame)
 _MAY_NOT = "a judge may hear neither what it is tested on nor synthetic speech"
 
 
-def refuse_synthetic(
-    judge: str, paths: StudyPaths, heard: Iterable[str], manifest: pd.DataFrame
-) -> None:
-    """Raise DataError when a recording, or the file it was made of, is speech a cell spoke.
+def refuse_synthetic(paths: StudyPaths, judge: str, heard: Heard) -> None:
+    """Raise DataError when a recording of those heard, or the file it was made of, is speech a cell spoke.
 
-    manifest: index utterance_id, columns path (below the study's folder) and corpus. A copy that lies
-    elsewhere looks like any recording.
+    A copy that lies elsewhere looks like any recording.
     """
     import pandas as pd
 
-    wanted = manifest.loc[sorted(set(heard))]
+    wanted = _manifest(paths).loc[sorted({*heard.utterances, *heard.unlabelled})]
     files = {name: [paths.root / str(path)] for name, path in wanted["path"].items()}
     for corpus in sorted(set(wanted["corpus"].astype(str))):
         listing = paths.corpus(corpus) / "manifest.csv"

@@ -85,13 +85,14 @@ def agreement_table(results: Results) -> pd.DataFrame:
     one judge.
     """
     judges = results.study.evaluation.judges
-    rows = [
-        row
-        for pair in combinations(judges, 2)
-        for row in (*_decisions(results, *pair), _ranking(results, *pair))
-    ]
-    if len(judges) > 1 and results.compared_schemes:
-        rows += [_best(results, judge) for judge in judges]
+    schemes = results.compared_schemes
+    rows: list[dict[str, object]] = []
+    if len(judges) > 1:
+        heard = {judge: Bootstrap(heard_by(results, judge)) for judge in judges}
+        for pair in combinations(judges, 2):
+            rows += [*_decisions(results, *pair), _ranking(heard, schemes, *pair)]
+        if schemes:
+            rows += [_best(heard[judge], schemes, judge) for judge in judges]
     table = pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS))
     table["n"] = pd.to_numeric(table["n"]).astype("Int64")
     return table
@@ -190,20 +191,21 @@ def _kappa(a: np.ndarray, b: np.ndarray, classes: int) -> _Summary:
     return kappas
 
 
-def _ranking(results: Results, judge: str, other: str) -> dict[str, object]:
-    """Spearman's correlation between two judges' orders of the compared schemes."""
-    schemes = results.compared_schemes
+def _ranking(
+    heard: dict[str, Bootstrap], schemes: list[System], judge: str, other: str
+) -> dict[str, object]:
+    """Spearman's correlation between two judges' orders of the schemes."""
     row: dict[str, object] = {
         **{"measure": RANKING, "judge": judge, "other": other, "speech": "synthetic"},
         "n": len(schemes),
     }
     if len(schemes) < 3:
         return {**row, "detail": "fewer than three schemes: there is no order to compare"}
-    heard = [Bootstrap(heard_by(results, name)) for name in (judge, other)]
-    points = [np.array([[one.mean_point(s) for s in schemes]]) for one in heard]
-    draws = [np.stack([one.mean_draws(s) for s in schemes], axis=1) for one in heard]
+    both = heard[judge], heard[other]
+    points = [np.array([[one.mean_point(s) for s in schemes]]) for one in both]
+    draws = [np.stack([one.mean_draws(s) for s in schemes], axis=1) for one in both]
     value = float(spearman(*points)[0])
-    low, high = heard[0].interval(spearman(*draws))
+    low, high = both[0].interval(spearman(*draws))
     detail = stability(value, low, high)
     return {**row, "value": value, "low": low, "high": high, "detail": detail}
 
@@ -234,9 +236,7 @@ def stability(value: float, low: float, high: float) -> str:
     return "the order of the schemes is not stable: the interval includes no relation at all"
 
 
-def _best(results: Results, judge: str) -> dict[str, object]:
-    heard = heard_by(results, judge)
-    bootstrap, schemes = Bootstrap(heard), results.compared_schemes
+def _best(bootstrap: Bootstrap, schemes: list[System], judge: str) -> dict[str, object]:
     points = np.array([bootstrap.mean_point(s) for s in schemes])
     draws = np.stack([bootstrap.mean_draws(s) for s in schemes], axis=1)
     known = np.isfinite(draws).all(axis=1)
