@@ -227,9 +227,13 @@ class Sandbox:
 
     def kill_node(self, node: str) -> None:
         """Lose a node as in a power cut: SIGKILL to its slurmd and to all processes of its jobs."""
-        victims = {self._process(f"slurmd.{node}")} - {0}
-        for process in victims | _families(self.steps([node])):
-            _end(process, signal.SIGKILL, wait=False)
+        # All at once: nobody on the node lives to see, and to report, the end of another.
+        daemons = [process for process in (self._process(f"slurmd.{node}"),) if process]
+        steps = self.steps([node])
+        victims = [*daemons, *steps, *(_families(steps) - set(steps))]
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for process in victims:
+                _end(process, number, wait=False)
 
     def steps(self, nodes: Iterable[str]) -> list[int]:
         """The slurmstepd of these nodes, known by the log that they hold open.
