@@ -138,7 +138,7 @@ def finished_study(root: Path) -> Place:
     """Lexicon, features, neutral model and two adapters, all by the real stages, in seconds."""
     from eele.features import extract_shard, index
     from eele.text import build_lexicon
-    from eele.training import pretrain, train_cell
+    from eele.training import finished, pretrain, train_cell
 
     place = Place(root)
     (root / "words.dict").write_text("".join(f"{w}\t{p}\n" for w, p in WORDS.items()))
@@ -168,6 +168,7 @@ def finished_study(root: Path) -> Place:
     for cell in sweep(study):
         if cell.trained:
             train_cell(study, paths, cell)
+    finished.forget(paths.checkpoints)  # as the workflow does at its end: the cases train again
     paths.config.write_text(dump_study(place.study))
     return place
 
