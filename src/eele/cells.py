@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -45,15 +46,7 @@ class Cell:
     @classmethod
     def parse(cls, text: str | Path) -> Cell:
         """The cell of a path such as `backbone~fastspeech2/method~lora/...` (longer paths are fine)."""
-        values = dict(
-            part.split("~", 1) for part in Path(text).parts if part.split("~", 1)[0] in AXES
-        )
-        missing = [axis for axis in AXES if axis not in values]
-        if missing:
-            raise ConfigError(
-                f"'{text}' does not name a cell: {', '.join(missing)} missing; expected "
-                + "/".join(f"{axis}~..." for axis in AXES)
-            )
+        values = axis_values(text, AXES, "cell")
         try:
             rank = int(values.pop("rank"))
         except ValueError:
@@ -65,6 +58,18 @@ class Cell:
         if self.scheme == NOT_APPLICABLE:
             return ()
         return scheme_sites(self.scheme, self.backbone, study.schemes)
+
+
+def axis_values(text: str | Path, axes: Sequence[str], what: str) -> dict[str, str]:
+    """Axis -> value of a path that names a `what` among its folders; ConfigError where an axis is missing."""
+    values = dict(part.split("~", 1) for part in Path(text).parts if part.split("~", 1)[0] in axes)
+    missing = [axis for axis in axes if axis not in values]
+    if missing:
+        raise ConfigError(
+            f"'{text}' does not name a {what}: {', '.join(missing)} missing; expected "
+            + "/".join(f"{axis}~..." for axis in axes)
+        )
+    return values
 
 
 def sweep(study: StudyConfig) -> list[Cell]:

@@ -70,9 +70,12 @@ def test_a_study_that_ended_forgets_all_but_unscored_cells(place, tmp_path):
     run, outputs = place
     neutral = Training("neutral", tmp_path / "checkpoints" / "neutral.pt")
     finished.keep(neutral, outputs)
+    recogniser = Training("recogniser", tmp_path / "checkpoints/recognition/encoder~e/state.pt")
+    finished.keep(recogniser, outputs)
     checkpoints, cells = tmp_path / "checkpoints", tmp_path / "cells"
     finished.forget(checkpoints, cells)
     assert not finished.take_back(neutral, outputs)
+    assert not finished.take_back(recogniser, outputs)
     assert finished.take_back(run, outputs)
     (tmp_path / CELL / "metrics.json").touch()
     finished.forget(checkpoints, cells)

@@ -119,8 +119,6 @@ onstart:
 onsuccess:
     PROGRESS.end(failed=False)
     finished.forget(Path(RESULTS) / "checkpoints", Path(RESULTS) / "cells")
-    # A recogniser is trained and scored in one.
-    finished.forget(Path(RESULTS) / "checkpoints" / "recognition")
 
 
 onerror:

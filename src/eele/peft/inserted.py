@@ -7,7 +7,7 @@ copy of the model is adapted by its own copy of the adapter.
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 from torch import nn
@@ -28,7 +28,7 @@ _HOOKS = (
 )
 
 
-class Insertion(nn.ModuleDict):
+class Insertion(nn.ModuleDict, ABC):
     """The adapters of one method in one Transformer layer, by name."""
 
     is_inserted = True  # to the site maps: no module of the model's
@@ -37,9 +37,9 @@ class Insertion(nn.ModuleDict):
         super().__init__()
         self.strengths: dict[str, float] = {}
 
+    @abstractmethod
     def listen(self, model: nn.Module, block: Block) -> None:
         """Act on the modules of `block` from now on."""
-        raise NotImplementedError
 
     def active(self) -> list[tuple[nn.Module, float]]:
         """Adapters that act, with their strengths; one of strength 0 is out, so that nothing changes."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from eele.cells import axis_values
 from eele.config.models import StudyConfig
 from eele.config.recognition import MethodConfig, RecognitionConfig
 from eele.errors import ConfigError
@@ -59,15 +60,7 @@ class RecognitionCell:
     @classmethod
     def parse(cls, text: str | Path) -> RecognitionCell:
         """The cell of a path such as `encoder~small/method~lora/...` (longer paths are fine)."""
-        values = dict(
-            part.split("~", 1) for part in Path(text).parts if part.split("~", 1)[0] in AXES
-        )
-        missing = [axis for axis in AXES if axis not in values]
-        if missing:
-            raise ConfigError(
-                f"'{text}' does not name a recognition cell: {', '.join(missing)} missing; expected "
-                + "/".join(f"{axis}~..." for axis in AXES)
-            )
+        values = axis_values(text, AXES, "recognition cell")
         for axis in ("size", "seed"):
             number = values[axis]
             if not (number.isascii() and number.isdigit() and str(int(number)) == number):

@@ -66,8 +66,12 @@ def take_back(run: Training, outputs: Sequence[Path], write: bool = True) -> boo
 def forget(checkpoints: Path, cells: Path | None = None) -> None:
     """Remove all second names below `checkpoints`; with `cells`, but those of cells there without scores."""
     for folder in list(checkpoints.rglob(f"*{SUFFIX}")):
-        cell = folder.parent.relative_to(checkpoints)
-        if cells is None or cell == Path() or (cells.parent / cell / "metrics.json").is_file():
+        place = folder.parent.relative_to(checkpoints)
+        if (
+            cells is None
+            or place.parts[:1] != (cells.name,)
+            or (cells.parent / place / "metrics.json").is_file()
+        ):
             shutil.rmtree(folder)
 
 
