@@ -133,6 +133,7 @@ def judge_parameters(study: StudyConfig, name: str) -> dict[str, Any]:
         found |= config.model_dump(mode="json")
         found["encoder"] = encoder_parameters(study, config.encoder)
         found["encoder_version"] = STAGES["prepare_encoder"].version
+        found["training_version"] = STAGES["recognise"].version
     elif name in evaluation.published_judges:
         found |= evaluation.published_judges[name].model_dump(mode="json")
     return found
@@ -197,11 +198,12 @@ STAGES = {
         ("synthesis", "adaptation.speakers", *(f"evaluation.{key}" for key in _SCORED)),
         ("train_judge", "train_recogniser"),
     ),
-    "prepare_encoder": Stage(("encoders",), ("assemble_manifest",)),
+    "prepare_encoder": Stage(("encoders",), ("assemble_manifest",), version=2),
     "divide_testbed": Stage(("recognition.testbeds",), ("assemble_manifest",)),
     "recognise": Stage(
         ("recognition.training", *(f"evaluation.{key}" for key in _DRAWN)),
         ("prepare_encoder", "divide_testbed"),
+        version=2,
     ),
 }
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from eele.config.recognition import EncoderConfig
 from eele.errors import CheckpointError, ConfigError, DataError, MissingToolError
-from eele.io import read_json
+from eele.io import read_json, write_json
 from eele.paths import StudyPaths
 from eele.ser.encoders import Encoder, encoder_sites, heard_utterances, load_encoder
 from eele.ser.preparing import prepare_encoder
@@ -215,6 +215,11 @@ def test_a_prepared_folder_of_another_config_is_refused(folders: Path, tmp_path:
     prepare_encoder(study, paths, "big")
     with pytest.raises(CheckpointError, match="another config"):
         load_encoder(config(folders / "wavlm"), paths.encoder("big"))
+    # What an earlier version prepared may mean another computation.
+    facts = read_json(paths.encoder("big") / "model.json")
+    write_json(paths.encoder("big") / "model.json", {**facts, "version": facts["version"] - 1})
+    with pytest.raises(CheckpointError, match="version"):
+        load_encoder(study.encoders["big"], paths.encoder("big"))
 
 
 def test_a_group_norm_of_larger_groups_is_refused() -> None:

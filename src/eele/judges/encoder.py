@@ -37,7 +37,7 @@ from eele.ser.stored import (
     recogniser_facts,
     save_recogniser,
 )
-from eele.ser.training import Fit, Progress, fit_recogniser, predict
+from eele.ser.training import VERSION, Fit, Progress, fit_recogniser, predict
 from eele.training import finished
 from eele.training.devices import make_fabric
 from eele.training.loop import write_curves
@@ -45,8 +45,6 @@ from eele.training.loop import write_curves
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Raised when equal settings give other weights.
-VERSION = 1
 OUTPUTS = (WEIGHTS, FACTS, HEARD, rules.HEARD, "report.json", "training.json", "curves.csv")
 _TINY = 1e-12
 

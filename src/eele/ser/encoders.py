@@ -22,6 +22,8 @@ FACTS = "model.json"
 #: One utterance id a line: what the study let the encoder hear.
 HEARD = "utterances.txt"
 SAMPLE_RATE_HZ = 16000
+#: Raised when equal settings give another prepared encoder, or its weights mean another computation.
+VERSION = 3
 
 
 class Encoder(nn.Module, ABC):
@@ -79,6 +81,7 @@ def save_encoder(
     write_json(
         folder / FACTS,
         {
+            "version": VERSION,
             "config": config.model_dump(mode="json"),
             "encoder": encoder.facts(),
             "hidden_size": encoder.hidden_size,
@@ -115,9 +118,10 @@ def encoder_sites(encoder: nn.Module) -> SiteMap:
 
 def _prepared(config: EncoderConfig, folder: Path) -> Encoder:
     facts = encoder_facts(folder)
-    if facts["config"] != config.model_dump(mode="json"):
+    if (facts.get("version"), facts["config"]) != (VERSION, config.model_dump(mode="json")):
         raise CheckpointError(
-            f"{folder} holds an encoder of another config; run the rule prepare_encoder again"
+            f"{folder} holds an encoder of another config or version of eele; "
+            "run the rule prepare_encoder again"
         )
     encoder = build(facts["encoder"])
     load_exactly(encoder, folder / WEIGHTS)

@@ -14,6 +14,7 @@ from eele.errors import DataError
 from eele.ser.augment import augment
 from eele.ser.encoders import SAMPLE_RATE_HZ
 from eele.ser.recordings import Recordings
+from eele.training.data import epoch_batches
 
 #: Keeps the draws of augmentation apart from those of batches, which come from the same seeds.
 _AUGMENTATION = 4
@@ -79,11 +80,10 @@ class LabelledSet:
     def training_batch(self, seed: int, step: int, size: int) -> LabelledBatch:
         """Batch of training step `step` (from 0), augmented: a pure function of its arguments.
 
-        Every utterance is drawn once an epoch.
+        Every utterance is drawn once an epoch, in batches of neighbours in length (`epoch_batches`).
         """
         epoch, place = divmod(step, self.steps_per_epoch(size))
-        order = np.random.default_rng([abs(seed), epoch]).permutation(len(self))
-        chosen = order[place * size : (place + 1) * size]
+        chosen = epoch_batches(self.lengths, seed, epoch, size)[place]
         return self._batch(chosen, [abs(seed), epoch, _AUGMENTATION])
 
     def in_order(self, size: int) -> list[np.ndarray]:

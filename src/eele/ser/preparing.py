@@ -15,7 +15,7 @@ from eele.config.recognition import EncoderConfig
 from eele.errors import ConfigError, DataError
 from eele.io import hash_json, write_json
 from eele.paths import StudyPaths
-from eele.ser.encoders import FACTS, HEARD, WEIGHTS, load_encoder, save_encoder
+from eele.ser.encoders import FACTS, HEARD, VERSION, WEIGHTS, load_encoder, save_encoder
 from eele.ser.masked_prediction import MaskedPrediction, MelSet, set_statistics
 from eele.ser.recordings import Recordings
 from eele.ser.small import SmallEncoder
@@ -25,8 +25,6 @@ from eele.training.loop import Progress, Run, fit, write_curves
 
 log = logging.getLogger(__name__)
 
-#: Raised when equal settings give other weights.
-VERSION = 2
 OUTPUTS = (WEIGHTS, FACTS, HEARD, "training.json", "curves.csv")
 
 

@@ -24,13 +24,11 @@ from eele.ser.recordings import Recordings
 from eele.ser.scores import score
 from eele.ser.stored import FACTS, HEARD, WEIGHTS, save_recogniser
 from eele.ser.testbeds import classes, fold, table, testbed_config
-from eele.ser.training import Fit, Progress, fit_recogniser, predict
+from eele.ser.training import VERSION, Fit, Progress, fit_recogniser, predict
 from eele.training import finished
 from eele.training.devices import make_fabric
 from eele.training.loop import write_curves
 
-#: Raised when equal settings give other results.
-VERSION = 1
 OUTPUTS = (
     "predictions.csv",
     "scores.json",

@@ -38,6 +38,9 @@ from eele.training.prefetch import Prefetcher
 
 log = logging.getLogger(__name__)
 
+#: Raised when equal settings give other weights: part of the identity of a recogniser's and a judge's training.
+VERSION = 2
+
 
 @dataclass(frozen=True)
 class Fit:

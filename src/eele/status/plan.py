@@ -44,6 +44,13 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
         "vocoder/training.json",
         "vocoder/curves.csv",
     ),
+    "prepare_encoder": (
+        "encoders/{item}/model.safetensors",
+        "encoders/{item}/model.json",
+        "encoders/{item}/utterances.txt",
+        "encoders/{item}/training.json",
+        "encoders/{item}/curves.csv",
+    ),
     "train_judge": ("judges/{item}",),
     "train_recogniser": ("recogniser/model.safetensors", "recogniser/model.json"),
     "train_cell": (
@@ -70,13 +77,6 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
     ),
     "make_figures": ("figures",),
     "make_page": ("report/index.html", "provenance.json"),
-    "prepare_encoder": (
-        "encoders/{item}/model.safetensors",
-        "encoders/{item}/model.json",
-        "encoders/{item}/utterances.txt",
-        "encoders/{item}/training.json",
-        "encoders/{item}/curves.csv",
-    ),
     "divide_testbed": ("testbeds/{item}/folds.csv",),
     "recognise": (
         "recognition/{item}/scores.json",
@@ -97,7 +97,7 @@ CELL_STAGES = ("train_cell", "synthesise_cell", "score_cell")
 
 #: Stages of every study, and of a study of recognition alone; all others are of studies of synthesis.
 _OF_EVERY_STUDY = ("collect_corpus", "clean_corpus", "assemble_manifest")
-_OF_RECOGNITION = tuple(OUTPUTS)[tuple(OUTPUTS).index("prepare_encoder") :]
+_OF_RECOGNITION = ("prepare_encoder", *tuple(OUTPUTS)[tuple(OUTPUTS).index("divide_testbed") :])
 
 #: Stages whose items are paths -> the axes of these.
 _PATHS = {**dict.fromkeys(CELL_STAGES, AXES), "recognise": RECOGNISER_AXES}

@@ -68,6 +68,22 @@ class Normaliser:
         return np.maximum(scaled, ENERGY_FLOOR)
 
 
+def epoch_batches(lengths: np.ndarray, seed: int, epoch: int, size: int) -> list[np.ndarray]:
+    """Batches of one epoch: positions in `lengths`, each once, neighbours in length together.
+
+    A pure function of its arguments. All batches hold `size` but the last of the last pool, which comes
+    anywhere in the epoch.
+    """
+    generator = np.random.default_rng([abs(seed), epoch])
+    order = generator.permutation(len(lengths))
+    batches: list[np.ndarray] = []
+    for start in range(0, len(order), size * POOL):
+        pool = order[start : start + size * POOL]
+        pool = pool[np.argsort(lengths[pool], kind="stable")]
+        batches += [pool[i : i + size] for i in range(0, len(pool), size)]
+    return [batches[i] for i in generator.permutation(len(batches))]
+
+
 class SpeechSet:
     """Utterances of a feature store, drawn as padded batches."""
 
@@ -191,14 +207,7 @@ class SpeechSet:
 
     @lru_cache(maxsize=2)  # noqa: B019 - a set lives as long as its training run
     def _epoch(self, seed: int, epoch: int, size: int) -> list[list[int]]:
-        generator = np.random.default_rng([abs(seed), epoch])
-        order = generator.permutation(len(self))
-        batches: list[list[int]] = []
-        for start in range(0, len(order), size * POOL):
-            pool = order[start : start + size * POOL]
-            pool = pool[np.argsort(self.lengths[pool], kind="stable")]
-            batches += [pool[i : i + size].tolist() for i in range(0, len(pool), size)]
-        return [batches[i] for i in generator.permutation(len(batches))]
+        return [batch.tolist() for batch in epoch_batches(self.lengths, seed, epoch, size)]
 
     def _steps_per_epoch(self, size: int) -> int:
         return -(-len(self) // size)
