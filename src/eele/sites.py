@@ -12,15 +12,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from eele.config.models import BackboneConfig, FastSpeech2Config, Vits2Config
 from eele.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn
 
+    # Configs ask which methods go where, so this file cannot ask for them when it is read.
+    from eele.config.models import BackboneConfig, FastSpeech2Config, Vits2Config
+
 
 #: The two halves of a Transformer layer.
 Part = Literal["attention", "feed_forward"]
+#: Kinds of layers that adaptation methods tell apart.
+Kind = Literal["linear", "convolution", "transposed convolution", "embedding"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class Site:
     pattern: str  # matched against whole module names
     expected: Callable[[Any], int]  # number of weight-holding modules, from the model's sizes
     layers: Layers | None = None  # None where the site has no Transformer layers
+    kinds: tuple[Kind, ...] = ("linear",)  # kinds of layers that methods can adapt there
 
 
 class SiteMap(Protocol):
@@ -170,14 +175,32 @@ def _fastspeech2() -> tuple[Site, ...]:
         return Layers(rf"{stack}\.blocks\.\d+", "expand", "contract", "attention", "attention_norm")
 
     return (
-        Site("text_encoder", r"phone_embedding|encoder\..+", encoder, layers("encoder")),
-        Site("duration", r"duration_predictor\..+", lambda c: _PREDICTOR),
+        Site(
+            "text_encoder",
+            r"phone_embedding|encoder\..+",
+            encoder,
+            layers("encoder"),
+            ("linear", "convolution", "embedding"),
+        ),
+        Site(
+            "duration",
+            r"duration_predictor\..+",
+            lambda c: _PREDICTOR,
+            kinds=("linear", "convolution"),
+        ),
         Site(
             "variance",
             r"(pitch|energy)_predictor\..+|(pitch|energy)_embedding\..+",
             lambda c: 2 * _PREDICTOR + 2,
+            kinds=("linear", "convolution"),
         ),
-        Site("decoder", r"decoder\..+|mel_projection|postnet\..+", decoder, layers("decoder")),
+        Site(
+            "decoder",
+            r"decoder\..+|mel_projection|postnet\..+",
+            decoder,
+            layers("decoder"),
+            ("linear", "convolution"),
+        ),
     )
 
 
@@ -215,14 +238,61 @@ def _vits2() -> tuple[Site, ...]:
         return Layers(rf"{stacks}\.blocks\.\d+", "expand", "contract", "attention")
 
     return (
-        Site("text_encoder", r"text_encoder\..+", text_encoder, layers("text_encoder")),
-        Site("duration", r"duration_predictor\..+", duration),
-        Site("flow", r"flow\..+", flow, layers(r"flow\.couplings\.\d+")),
-        Site("decoder", r"decoder\..+", decoder),
+        Site(
+            "text_encoder",
+            r"text_encoder\..+",
+            text_encoder,
+            layers("text_encoder"),
+            ("linear", "convolution", "embedding"),
+        ),
+        Site(
+            "duration",
+            r"duration_predictor\..+",
+            duration,
+            kinds=("linear", "convolution"),
+        ),
+        Site(
+            "flow",
+            r"flow\..+",
+            flow,
+            layers(r"flow\.couplings\.\d+"),
+            ("linear", "convolution"),
+        ),
+        Site(
+            "decoder",
+            r"decoder\..+",
+            decoder,
+            kinds=("convolution", "transposed convolution"),
+        ),
     )
 
 
 SITES: dict[str, tuple[Site, ...]] = {"fastspeech2": _fastspeech2(), "vits2": _vits2()}
+
+#: Sites of encoders of speech, all of linear maps -> the parts of a Transformer layer that belong to them.
+ENCODER_SITES: dict[str, tuple[Part, ...]] = {
+    "feed_forward": ("feed_forward",),
+    "attention": ("attention",),
+    "layers": ("attention", "feed_forward"),
+}
+
+
+def holds(model: str, site: str) -> tuple[str, tuple[Kind, ...], tuple[Part, ...]]:
+    """Of a backbone, or of `encoder`: its title for messages, the kinds of layers and the parts of Transformer
+    layers that `site` holds. ConfigError when there is no such model or site."""
+    found: dict[str, tuple[tuple[Kind, ...], tuple[Part, ...]]] = {}
+    if model == "encoder":
+        title = model
+        found.update((name, (("linear",), parts)) for name, parts in ENCODER_SITES.items())
+    elif model in SITES:
+        title = f"backbone {model}"
+        for entry in SITES[model]:
+            found[entry.name] = entry.kinds, tuple(entry.layers.parts) if entry.layers else ()
+    else:
+        raise ConfigError(f"unknown model '{model}'; allowed: {', '.join((*SITES, 'encoder'))}")
+    if site not in found:
+        raise ConfigError(f"unknown site '{site}' of {title}; allowed: {', '.join(found)}")
+    return title, *found[site]
 
 
 def backbone_sites(config: BackboneConfig) -> Sites:

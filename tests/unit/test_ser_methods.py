@@ -385,7 +385,7 @@ def test_loras_dropout_acts_where_weights_are_read(folders: Path) -> None:
         ("bottleneck", ("attention",), "acts on the feed-forward, which is not part of the site"),
         ("parallel_bottleneck", ("layers", "attention"), "acts on the feed-forward"),
         ("prompt", ("feed_forward",), "acts on the attention, which is not part of the site"),
-        ("combined", ("attention",), "a site of encoder .* that holds the feed-forward"),
+        ("combined", ("attention",), "acts on the feed-forward, which is not part of the site"),
         ("lora", ("decoder",), "unknown site 'decoder' of encoder .*; allowed: feed_forward, att"),
     ],
 )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from eele.config.data import Count, Name, Positive, Section, Share
+from eele.peft import METHODS, refusal
 from eele.vocabulary import Emotion
 
 #: The classes of the published testbeds.
@@ -123,32 +124,47 @@ class RecogniserTrainingConfig(Section):
         return self
 
 
+def _known(method: str) -> str:
+    if method != "head" and method not in METHODS:
+        raise ValueError(f"unknown method '{method}'; allowed: {', '.join(('head', *METHODS))}")
+    return method
+
+
 class MethodConfig(Section):
     """One way to adapt an encoder; its head is always trained."""
 
-    method: Literal[
-        "head", "full", "lora", "bottleneck", "parallel_bottleneck", "prompt", "combined"
-    ] = Field(
+    method: Annotated[str, AfterValidator(_known)] = Field(
         "head",
-        description="head: the encoder stays as it is; full: every weight moves; others: adapters",
+        description="head: the encoder stays as it is; full: every weight moves; others: adapters "
+        "(docs/adaptation.md)",
+        json_schema_extra={"enum": ["head", *METHODS]},
     )
     sites: tuple[Literal["feed_forward", "attention", "layers"], ...] = Field(
         (), description="where the adapters go (not for head and full)"
     )
     size: Count | None = Field(
         None,
-        description="rank of lora, inner size of a bottleneck, number of prompts (not for head and full)",
+        description="what the method's size counts: rank of lora, inner size of a bottleneck, number of "
+        "prompts (not for head, full and methods without a size)",
     )
 
     @model_validator(mode="after")
     def _axes(self) -> MethodConfig:
-        if self.method in ("head", "full"):
-            if self.sites or self.size is not None:
-                raise ValueError(f"method {self.method} takes no sites and no size")
-        elif not self.sites or self.size is None:
-            raise ValueError(f"method {self.method} needs sites and size")
+        sited = self.method != "head" and METHODS[self.method].needs != "model"
+        sized = sited and METHODS[self.method].size is not None
+        asked = {"sites": sited, "size": sized}
+        given = {"sites": bool(self.sites), "size": self.size is not None}
+        if any(asked[key] and not given[key] for key in asked):
+            needs = " and ".join(key for key in asked if asked[key])
+            raise ValueError(f"method {self.method} needs {needs}")
+        if any(given[key] and not asked[key] for key in asked):
+            takes = " and no ".join(key for key in asked if not asked[key])
+            raise ValueError(f"method {self.method} takes no {takes}")
         if len(set(self.sites)) < len(self.sites):
             raise ValueError(f"sites: {', '.join(self.sites)}: one stands twice")
+        reasons = [refusal(self.method, "encoder", site) for site in self.sites]
+        if any(reasons):
+            raise ValueError("; ".join(reason for reason in reasons if reason))
         return self
 
 

@@ -4,25 +4,53 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from eele.peft.where import Entry, cannot
 from eele.registry import Registry
 
 if TYPE_CHECKING:
     from eele.peft.base import Method
 
-#: Name -> module:class, so that listing methods imports neither torch nor peft.
-METHODS: Registry[str] = Registry("method")
-METHODS.register("lora", "eele.peft.lora:Lora")
-METHODS.register("full", "eele.peft.full:Full")
-METHODS.register("bottleneck", "eele.peft.bottleneck:Bottleneck")
-METHODS.register("parallel_bottleneck", "eele.peft.parallel_bottleneck:ParallelBottleneck")
-METHODS.register("prompt", "eele.peft.prompt:Prompt")
-METHODS.register("combined", "eele.peft.combined:Combined")
+#: Name -> what is known of a method without importing torch or peft: its class, the part of a layer it acts on,
+#: what its size counts (None: it has none, and its rank is 0).
+METHODS: Registry[Entry] = Registry("method")
+METHODS.register("lora", Entry("eele.peft.lora:Lora", "weights", "rank of the update"))
+METHODS.register("full", Entry("eele.peft.full:Full", "model", None))
+METHODS.register(
+    "bottleneck", Entry("eele.peft.bottleneck:Bottleneck", "feed_forward", "inner channels")
+)
+METHODS.register(
+    "parallel_bottleneck",
+    Entry("eele.peft.parallel_bottleneck:ParallelBottleneck", "feed_forward", "inner channels"),
+)
+METHODS.register("prompt", Entry("eele.peft.prompt:Prompt", "attention", "vectors per layer"))
+METHODS.register(
+    "combined",
+    Entry(
+        "eele.peft.combined:Combined",
+        "feed_forward",
+        "rank of LoRA; 4 inner channels of the bottlenecks per unit",
+    ),
+)
 
 
 def method(name: str) -> Method:
     """The method called `name`; an unknown name raises ConfigError with those allowed."""
     from importlib import import_module
 
-    module, _, attribute = METHODS[name].partition(":")
+    module, _, attribute = METHODS[name].where.partition(":")
     found: Method = getattr(import_module(module), attribute)()
     return found
+
+
+def refusal(method: str, model: str, site: str) -> str | None:
+    """Why `method` makes no sense at `site` of `model`; None where it can be attached. Needs no torch.
+
+    `model` is a backbone, or `encoder` for any encoder of speech. What a certain model lacks (a flow without
+    its Transformer layers, an encoder whose attention gives no way in) is known when it is built: then
+    `Method.attach` refuses. Raises ConfigError for an unknown method, model or site.
+    """
+    from eele.sites import holds
+
+    title, kinds, parts = holds(model, site)
+    reason = METHODS[method].lacks(kinds, parts)
+    return None if reason is None else cannot(method, site, title, reason)

@@ -11,12 +11,11 @@ from torch import nn
 from eele.errors import ConfigError
 from eele.peft.base import Adapter, AdapterSpec, Attachment
 from eele.peft.bottleneck import Bottleneck
-from eele.peft.inserted import transformer_layers
 from eele.peft.lora import Lora
 from eele.peft.prompt import Prompt
 
 if TYPE_CHECKING:
-    from eele.sites import Block, SiteMap
+    from eele.sites import SiteMap
 
 _INNER_PER_RANK = 4
 _PROMPTS = 1
@@ -35,9 +34,9 @@ class Combined(Adapter):
         self, model: nn.Module, sites: SiteMap, spec: AdapterSpec, name: str = "adapter"
     ) -> Attachment:
         inner, prompts = _specs(spec)
-        bottlenecks, layers = self._blocks(model, sites, spec)
+        layers = self._bottleneck.blocks(model, sites, spec)
         attached = self._lora.attach(model, sites, spec, name)
-        attached.wrapped += self._bottleneck.insert(model, bottlenecks, inner, name)
+        attached.wrapped += self._bottleneck.insert(model, layers, inner, name)
         attached.wrapped += self._prompt.insert(model, layers, prompts, name)
         self.train_alone(model, name)
         return attached
@@ -58,37 +57,12 @@ class Combined(Adapter):
 
     def formula(self, model: nn.Module, sites: SiteMap, spec: AdapterSpec) -> int:
         inner, prompts = _specs(spec)
-        bottlenecks, layers = self._blocks(model, sites, spec)
+        layers = self._bottleneck.blocks(model, sites, spec)
         return (
             self._lora.formula(model, sites, spec)
-            + self._bottleneck.total(model, bottlenecks, inner)
+            + self._bottleneck.total(model, layers, inner)
             + self._prompt.total(model, layers, prompts)
         )
-
-    def _blocks(
-        self, model: nn.Module, sites: SiteMap, spec: AdapterSpec
-    ) -> tuple[list[Block], list[Block]]:
-        """Layers that take a bottleneck, and layers that take a prompt.
-
-        The prompt stands in front of whole layers, whichever part of them the sites hold.
-        """
-        layers = {
-            block.name: block
-            for site in spec.sites
-            for block in transformer_layers(self.name, model, sites, site)
-        }
-        holding = [
-            block.name
-            for site in spec.sites
-            for block in sites.blocks(model, site)
-            if self._bottleneck.part in block.parts
-        ]
-        if not holding:
-            raise ConfigError(
-                f"combined needs a site of {sites.name} that holds the feed-forward, which its "
-                f"bottlenecks follow; got {', '.join(spec.sites)}"
-            )
-        return [layers[name] for name in dict.fromkeys(holding)], list(layers.values())
 
 
 def _specs(spec: AdapterSpec) -> tuple[AdapterSpec, AdapterSpec]:

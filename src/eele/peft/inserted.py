@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import nn
 
 from eele.errors import ConfigError
+from eele.peft import METHODS
 from eele.peft.base import Adapter, AdapterSpec, Attachment
+from eele.peft.where import cannot
 from eele.sites import width
 
 if TYPE_CHECKING:
@@ -72,12 +74,10 @@ class Inserted(Adapter):
         """The layers of the spec's sites. Raises ConfigError where the method makes no sense at a site."""
         found: dict[str, Block] = {}
         for site in spec.sites:
-            blocks = transformer_layers(self.name, model, sites, site)
-            if any(self.part not in block.parts for block in blocks):
-                raise ConfigError(
-                    f"{self.name} cannot be attached at site '{site}' of {sites.name}: it acts on the "
-                    f"{self.part.replace('_', '-')}, which is not part of the site"
-                )
+            blocks = sites.blocks(model, site)
+            reason = METHODS[spec.method].lacks((), blocks[0].parts if blocks else ())
+            if reason is not None:
+                raise ConfigError(cannot(spec.method, site, sites.name, reason))
             found.update((block.name, block) for block in blocks)
         return list(found.values())
 
@@ -134,17 +134,6 @@ class Inserted(Adapter):
             for key, module in model.named_modules()
             if isinstance(module, Insertion) and key.rpartition(".")[2] == self._attribute
         ]
-
-
-def transformer_layers(method: str, model: nn.Module, sites: SiteMap, site: str) -> list[Block]:
-    """The Transformer layers of `site`; ConfigError where it has none."""
-    blocks = sites.blocks(model, site)
-    if not blocks:
-        raise ConfigError(
-            f"{method} cannot be attached at site '{site}' of {sites.name}: it adapts Transformer "
-            "layers, and the site has none"
-        )
-    return blocks
 
 
 def hand_over_hooks(inner: nn.Module, outer: nn.Module) -> None:
