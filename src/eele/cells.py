@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from eele.config.models import StudyConfig, SweepBlock
+from eele.config.models import StudyConfig
 from eele.errors import ConfigError
+from eele.peft import METHODS
 from eele.vocabulary import BASELINES, NOT_APPLICABLE, SCHEMES, scheme_sites
 
 AXES = ("backbone", "method", "scheme", "rank", "emotion", "seed")
@@ -81,13 +83,62 @@ def sweep(study: StudyConfig) -> list[Cell]:
         cells.append(Cell(na, "recording", na, 0, emotion, na))
         cells.append(Cell(na, "copy_synthesis", na, 0, emotion, na))
         cells.append(Cell(backbone, "none", na, 0, emotion, na))
-    for block in study.sweep:
-        for scheme in block.schemes or (na,):
-            for rank in block.ranks or (0,):
-                for emotion in study.emotions:
-                    for seed in study.seeds:
-                        cells.append(Cell(backbone, block.method, scheme, rank, emotion, str(seed)))
+    for place in placements(study):
+        for emotion in study.emotions:
+            for seed in study.seeds:
+                cells.append(Cell(backbone, *place[:3], emotion, str(seed)))
     return list(dict.fromkeys(cells))
+
+
+class Placement(NamedTuple):
+    """What a block of the sweep asks for, over all emotions and seeds."""
+
+    method: str
+    scheme: str
+    rank: int
+    budget: (
+        int | None
+    )  # trainable weights the rank was chosen for; None where the block names the rank
+
+
+class LeftOut(NamedTuple):
+    """A scheme that a block of the sweep names and that its method cannot go to."""
+
+    method: str
+    scheme: str
+    reason: str
+
+
+def placements(study: StudyConfig) -> Iterator[Placement]:
+    """What the blocks of the sweep ask for, in their order; one thing may be asked for twice."""
+    for block in study.sweep:
+        for scheme in block.schemes or (NOT_APPLICABLE,):
+            if study.refusal(block.method, scheme) is not None:
+                continue  # the config allows that, or was refused when it was read
+            for rank in block.ranks or (0,) * (not block.budgets):
+                yield Placement(block.method, scheme, rank, None)
+            for budget in block.budgets:
+                yield Placement(
+                    block.method, scheme, _size(study, block.method, scheme, budget), budget
+                )
+
+
+def _size(study: StudyConfig, method: str, scheme: str, budget: int) -> int:
+    # torch is imported here, for studies with budgets only.
+    from eele.budgets import size_for
+
+    return size_for(study, method, scheme, budget)
+
+
+def left_out(study: StudyConfig) -> list[LeftOut]:
+    """What blocks with `skip_impossible` name and the sweep does not hold, each once."""
+    named = [(block.method, scheme) for block in study.sweep for scheme in block.schemes]
+    reasons = [
+        LeftOut(method, scheme, reason)
+        for method, scheme in named
+        if (reason := study.refusal(method, scheme)) is not None
+    ]
+    return list(dict.fromkeys(reasons))
 
 
 def check_cell(cell: Cell, study: StudyConfig) -> Cell:
@@ -95,15 +146,18 @@ def check_cell(cell: Cell, study: StudyConfig) -> Cell:
 
     Raises ConfigError naming the axis, its value and what is allowed there.
     """
-    methods = (*SweepBlock.model_fields["method"].annotation.__args__, *BASELINES)  # type: ignore[union-attr]
-    _allow("method", cell.method, methods)
+    _allow("method", cell.method, (*METHODS, *BASELINES))
     _allow("backbone", cell.backbone, (study.backbone.name if cell.spoken else NOT_APPLICABLE,))
     emotions = study.emotions if cell.trained else ("neutral", *study.emotions)
     _allow("emotion", cell.emotion, emotions)
-    if cell.trained and cell.method != "full":
+    if cell.trained and METHODS[cell.method].needs != "model":
         _allow("scheme", cell.scheme, (*SCHEMES, *study.schemes))
-        if cell.rank < 1:
+        if METHODS[cell.method].size is None:
+            _allow("rank", str(cell.rank), ("0",))
+        elif cell.rank < 1:
             raise ConfigError(f"cell: rank {cell.rank} is not allowed; a rank is 1 or larger")
+        if reason := study.refusal(cell.method, cell.scheme):
+            raise ConfigError(f"cell: scheme '{cell.scheme}' is not allowed here; {reason}")
     else:
         _allow("scheme", cell.scheme, (NOT_APPLICABLE,))
         _allow("rank", str(cell.rank), ("0",))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from eele.cells import AXES, Cell, check_cell, sweep
+from eele.cells import AXES, Cell, check_cell, left_out, sweep
 from eele.config import StudyConfig, check_study
 from eele.errors import ConfigError
 
@@ -33,6 +33,33 @@ def test_a_rank_more_adds_cells_and_moves_none():
     after = sweep(check_study({"sweep": [{**block, "ranks": [2, 4]}]}))
     assert set(before) < set(after)
     assert {cell.rank for cell in set(after) - set(before)} == {4}
+
+
+FURTHER = [
+    {"method": "prompt", "schemes": list("abcdefgh"), "ranks": [2], "skip_impossible": True},
+    {"method": "bottleneck", "schemes": ["c"], "ranks": [4]},
+]
+
+
+def test_schemes_with_a_site_a_method_cannot_go_to_are_left_out_whole():
+    study = check_study({"sweep": FURTHER})
+    prompts = {cell.scheme for cell in sweep(study) if cell.method == "prompt"}
+    assert prompts == {"a", "c"}
+    out = left_out(study)
+    assert [(o.method, o.scheme) for o in out] == [("prompt", s) for s in "bdefgh"]
+    # d holds the decoder, where prompts can go, and the variance predictors, where they cannot.
+    assert "site 'variance'" in next(o.reason for o in out if o.scheme == "d")
+    assert left_out(StudyConfig()) == []
+
+
+def test_another_backbone_leaves_out_other_schemes():
+    study = check_study({"sweep": FURTHER[:1], "backbone": {"name": "vits2"}})
+    assert {cell.scheme for cell in sweep(study) if cell.method == "prompt"} == {"a", "b"}
+
+
+@pytest.mark.parametrize("cell", sweep(check_study({"sweep": FURTHER})), ids=lambda c: str(c.path))
+def test_cells_of_any_method_are_found_by_their_paths(cell):
+    assert check_cell(Cell.parse(f"results/demo/cells/{cell.path}/speech"), StudyConfig()) == cell
 
 
 @pytest.mark.parametrize("cell", sweep(StudyConfig()), ids=lambda cell: str(cell.path))
@@ -79,12 +106,13 @@ def test_a_cell_outside_the_sweep_may_be_asked_for():
     [
         ({"rank": 0}, "rank 0 is not allowed"),
         ({"rank": -2}, "rank -2"),
+        ({"method": "prompt"}, "scheme 'g'.*prompt cannot be attached at site 'duration'"),
         ({"scheme": "z"}, "scheme 'z'.*a, b, c, d, e, f, g, h"),
         ({"scheme": "-"}, "scheme '-'"),
         ({"emotion": "angryy"}, "emotion 'angryy'.*happy, sad"),
         ({"emotion": "neutral"}, "emotion 'neutral'"),
         ({"emotion": "bored"}, "emotion 'bored'"),
-        ({"method": "lara"}, "method 'lara'.*lora, full, none"),
+        ({"method": "lara"}, "method 'lara'.*full, lora, .*none, recording"),
         ({"backbone": "vits9"}, "backbone 'vits9'.*fastspeech2"),
         ({"seed": "one"}, "seed 'one'"),
         ({"seed": "-1"}, "seed '-1'"),

@@ -25,6 +25,24 @@ MISTAKES = {
     "rank of text": ({"sweep": [{**LORA, "ranks": ["big"]}]}, ["sweep.0.ranks.0", "'big'"]),
     "lora without ranks": ({"sweep": [{"method": "lora", "schemes": ["a"]}]}, ["sweep.0", "ranks"]),
     "full with ranks": ({"sweep": [{"method": "full", "ranks": [2]}]}, ["sweep.0", "no ranks"]),
+    "no such place": (
+        {"sweep": [{"method": "prompt", "schemes": ["a", "e", "d"], "ranks": [2]}]},
+        [
+            "sweep.0.schemes: scheme 'e': prompt",
+            "site 'duration'",
+            "the site has none",
+            "take e, d out",
+        ],
+    ),
+    "no place left": (
+        {"sweep": [{"method": "prompt", "schemes": ["e"], "ranks": [2], "skip_impossible": True}]},
+        ["sweep.0.schemes: scheme 'e': prompt", "no scheme of the block is left"],
+    ),
+    "full with budgets": (
+        {"sweep": [{"method": "full", "budgets": ["2k"]}]},
+        ["sweep.0", "no ranks or budgets"],
+    ),
+    "lora without schemes": ({"sweep": [{"budgets": ["2k"]}]}, ["sweep.0", "needs schemes"]),
     "unknown method": ({"sweep": [{**LORA, "method": "lara"}]}, ["sweep.0.method", "'lara'"]),
     "unknown scheme": (
         {"sweep": [{**LORA, "schemes": ["z"]}]},

@@ -128,8 +128,8 @@ def test_the_order_of_the_schemes_is_held_against_another(
     assert turned["detail"] == "the judges put the schemes in opposite orders"
     table = pd.read_csv(paths.tables / "agreement.csv").set_index(["measure", "judge"])
     best = table.loc["best_scheme"]["detail"]
-    assert best["statistics"] == best["half"] == "puts first: g · rank 8"
-    assert best["contrary"] == "puts first: a · rank 8"
+    assert best["statistics"] == best["half"] == "puts first: LoRA g · rank 8"
+    assert best["contrary"] == "puts first: LoRA a · rank 8"
     page = paths.report.read_text(encoding="utf-8")
     assert "statistics and contrary: the judges put the schemes in opposite orders (rank" in page
     for name in ("judges", "judge-schemes", "agreement", "confusion-half-recording"):

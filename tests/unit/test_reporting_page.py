@@ -33,7 +33,7 @@ from eele.reporting.figures_curves import (
 )
 from eele.reporting.markup import duration_text, heat, number
 from eele.reporting.page_conditions import data_and_conditions
-from eele.reporting.page_tables import costs_html, not_wrapped
+from eele.reporting.page_costs import costs_html, not_wrapped
 from eele.reporting.players import listening_grid
 from eele.reporting.quality import stage_table
 from eele.reporting.tables import COST_COLUMNS

@@ -17,9 +17,9 @@ from eele.errors import DataError
 from eele.io import read_json, write_json
 from eele.reporting import COLUMNS, make_tables
 from eele.reporting.bootstrap import Bootstrap
-from eele.reporting.collect import Results, System, load_results
+from eele.reporting.collect import Results, Size, System, load_results
 from eele.reporting.findings import FINDING_COLUMNS, findings_table, verdict
-from eele.reporting.tables import COST_COLUMNS, costs_table, to_latex
+from eele.reporting.tables import COST_COLUMNS, TABLES, costs_table, to_latex
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_common_rank(tmp_path, blocks, expected):
     study, paths = fake_study.build(
         tmp_path, fake_study.small_study(sweep=sweep_blocks), audio=False
     )
-    assert load_results(study, paths).common_rank == expected
+    assert load_results(study, paths).common_size("lora") == Size("rank", expected)
 
 
 def test_ranks_and_methods(study_of_tables):
@@ -204,7 +204,7 @@ def test_making_tables_twice_gives_the_same_bytes(study_of_tables):
 
 def test_every_table_is_there_as_csv_and_latex(study_of_tables):
     names = {file.name for file in study_of_tables[1].tables.iterdir()}
-    for name in ("cells", "scheme_by_emotion", "rank", "methods", "costs", "findings"):
+    for name in TABLES:
         assert {f"{name}.csv", f"{name}.tex"} <= names
 
 

@@ -1,4 +1,4 @@
-# One cell of the sweep: trained (methods lora, full), spoken and scored (baselines too). On a cluster a
+# One cell of the sweep: trained (adapters, full), spoken and scored (baselines too). On a cluster a
 # trained cell's three steps are one job, or those of several cells (`group-components` of the profile).
 # `cell` counts cells at work: inside a Slurm job they run one after another, and the profile says so.
 # Each is finished before the next begins (`priority`): a job that is lost takes one unfinished cell along.

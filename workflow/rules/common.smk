@@ -31,12 +31,12 @@ try:
         config, workflow.configfiles, bool(workflow.config_settings.config), targets=sys.argv[1:]
     )
     software_variables = deployment.job_variables(STUDY, SOFTWARE, Path(workflow.basedir))
+    CELLS = sweep(STUDY)
 except ConfigError as error:
     sys.exit(f"eele: {error}")
 
 RESULTS = f"results/{STUDY.study}"
 CONFIG = f"{RESULTS}/config.resolved.yaml"
-CELLS = sweep(STUDY)
 # Worked out once: they are asked for many times for each of thousands of cells.
 FOLDERS = {cell: f"{RESULTS}/cells/{cell.path}" for cell in CELLS}
 LINEAGES = eele_workflow.lineages(STUDY)
@@ -86,7 +86,7 @@ wildcard_constraints:
     judge="|".join(STUDY.evaluation.judges),
     shard=r"\d+",
     backbone=r"[a-z0-9_]+|-",
-    method=r"[a-z_]+",
+    method=r"[a-z0-9_]+",
     scheme=r"[A-Za-z0-9_.]+|-",
     rank=r"\d+",
     emotion=r"[a-z]+",

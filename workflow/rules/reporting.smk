@@ -22,6 +22,7 @@ rule make_tables:
         "<results>/tables/costs.csv",
         "<results>/tables/judges.csv",
         "<results>/tables/agreement.csv",
+        "<results>/tables/comparisons.csv",
     log:
         "<results>/logs/make_tables.log",
     benchmark:
@@ -37,7 +38,7 @@ rule make_tables:
         runtime=30,
     params:
         config=CONFIG,
-        version=2,
+        version=3,
         study=IDENTITY,
     shell:
         "python scripts/make_tables.py --config {params.config}" " --log {log} --threads {threads}"
@@ -67,7 +68,7 @@ rule make_figures:
         runtime=30,
     params:
         config=CONFIG,
-        version=1,
+        version=2,
         study=IDENTITY,
     shell:
         "python scripts/make_figures.py --config {params.config}"
@@ -99,7 +100,7 @@ rule make_page:
         runtime=30,
     params:
         config=CONFIG,
-        version=1,
+        version=2,
         study=IDENTITY,
     shell:
         "python scripts/make_page.py --config {params.config}" " --log {log} --threads {threads}"

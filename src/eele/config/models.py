@@ -33,7 +33,9 @@ from eele.config.data import (
 )
 from eele.config.evaluation import EvaluationConfig, RecogniserConfig
 from eele.config.recognition import EncoderConfig, RecognitionConfig
-from eele.vocabulary import SCHEMES, SITES, Emotion
+from eele.config.sweep import SweepBlock
+from eele.peft import refusal
+from eele.vocabulary import NOT_APPLICABLE, SCHEMES, SITES, Emotion, scheme_sites
 
 __all__ = [
     "NO_IDENTITY",
@@ -114,29 +116,13 @@ class AdaptationConfig(TrainingConfig):
     validate_every: Count = Field(20, description="steps between validations and checkpoints")
     patience: Count = Field(3, description="validations without improvement before stopping")
     lora_alpha_per_rank: Positive = Field(
-        1.0, description="lora_alpha = this x rank, so the update is scaled by it at every rank"
+        1.0,
+        description="alpha of LoRA and its relatives = this x rank: LoRA's update is scaled by it at every rank",
     )
-    lora_dropout: Share = Field(0.0, description="dropout on the adapter's input")
+    lora_dropout: Share = Field(0.0, description="dropout of adapters, of whatever method")
     speakers: tuple[str, ...] | None = Field(
         None, description="adapt and test on these speakers; all with emotional speech when empty"
     )
-
-
-class SweepBlock(Section):
-    """One block of the sweep: method x schemes x ranks; blocks are united."""
-
-    method: Literal["lora", "full"] = Field("lora", description="adaptation method")
-    schemes: tuple[str, ...] = Field((), description="insertion schemes (not for `full`)")
-    ranks: tuple[Count, ...] = Field((), description="ranks (not for `full`)")
-
-    @model_validator(mode="after")
-    def _axes(self) -> SweepBlock:
-        if self.method == "full":
-            if self.schemes or self.ranks:
-                raise ValueError("method full moves every weight: it takes no schemes and no ranks")
-        elif not self.schemes or not self.ranks:
-            raise ValueError(f"method {self.method} needs schemes and ranks")
-        return self
 
 
 class SynthesisConfig(Section):
@@ -291,6 +277,17 @@ class StudyConfig(Section):
         """Folder of one corpus: its `root` (its adapter's name when empty) below `data_root`."""
         return self.data_root / (corpus.root or Path(corpus.adapter))
 
+    def refusal(self, method: str, scheme: str) -> str | None:
+        """Why `method` cannot go to `scheme`, because of the first site that refuses it; None where it can.
+
+        A scheme is taken whole or not at all: with a site missing it would be another scheme.
+        """
+        if scheme == NOT_APPLICABLE:
+            return None
+        sites = scheme_sites(scheme, self.backbone.name, self.schemes)
+        reasons = (refusal(method, self.backbone.name, site) for site in sites)
+        return next((reason for reason in reasons if reason is not None), None)
+
     @model_validator(mode="after")
     def _cross_checks(self) -> StudyConfig:
         sites = SITES[self.backbone.name]
@@ -315,6 +312,7 @@ class StudyConfig(Section):
                         f"sweep.{index}.schemes: unknown scheme '{scheme_name}'; "
                         f"allowed: {', '.join(known)}"
                     )
+            self._check_sites(index, block)
         self._check_upsampling()
         if "neutral" in self.emotions:
             raise ValueError("emotions: neutral is what the base model speaks; name emotions only")
@@ -326,6 +324,20 @@ class StudyConfig(Section):
             self._check_recognition(self.recognition, ids)
         self._check_judges()
         return self
+
+    def _check_sites(self, index: int, block: SweepBlock) -> None:
+        """A block's method can go to its schemes, or to one of them where others may be left out."""
+        reasons = {scheme: self.refusal(block.method, scheme) for scheme in block.schemes}
+        refused = {scheme: reason for scheme, reason in reasons.items() if reason is not None}
+        if not refused or (block.skip_impossible and len(refused) < len(reasons)):
+            return
+        scheme, reason = next(iter(refused.items()))
+        way_out = (
+            "no scheme of the block is left"
+            if block.skip_impossible
+            else f"take {', '.join(refused)} out, or set skip_impossible: true"
+        )
+        raise ValueError(f"sweep.{index}.schemes: scheme '{scheme}': {reason}; {way_out}")
 
     def _check_judges(self) -> None:
         """A judge's encoder is the study's; a published judge in use knows all emotions of the study."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from eele.cells import AXES, Cell, sweep
+from eele.cells import AXES, Cell, placements, sweep
 from eele.config.models import StudyConfig
 from eele.errors import DataError
 from eele.io import read_json
@@ -23,6 +24,7 @@ from eele.reporting.columns import (
     TRAINING_COLUMNS,
     WHOLE_NUMBERS,
 )
+from eele.reporting.markup import words
 from eele.vocabulary import NOT_APPLICABLE, SCHEMES
 
 UTTERANCE_COLUMNS = ("utterance_id", "speaker", "sentence", "predicted_emotion")
@@ -38,16 +40,11 @@ class System(NamedTuple):
     @property
     def label(self) -> str:
         """Short name for tables, axes and players."""
-        if self.method == "lora":
-            return f"{self.scheme} · rank {self.rank}"
-        if self.scheme != NOT_APPLICABLE:
-            return f"{self.method} {self.scheme} · {self.rank}"
-        return {
-            "recording": "recording",
-            "copy_synthesis": "copy synthesis",
-            "none": "neutral model",
-            "full": "full fine-tuning",
-        }.get(self.method, self.method)
+        name = method_words(self.method)
+        if self.scheme == NOT_APPLICABLE:
+            return name
+        size = f" · {'rank' if self.method == 'lora' else 'size'} {self.rank}"
+        return f"{name} {self.scheme}" + size * bool(self.rank)
 
     @property
     def key(self) -> str:
@@ -57,8 +54,43 @@ class System(NamedTuple):
         return f"{self.method}-{self.scheme}-{self.rank}"
 
 
+class Size(NamedTuple):
+    """What schemes are compared at: one rank, or one budget for which each got a rank of its own."""
+
+    kind: str  # rank | budget
+    value: int
+
+    @property
+    def words(self) -> str:
+        """`rank 8`, `a budget of 50,000 weights`."""
+        if self.kind == "budget":
+            return f"a budget of {self.value:,} weights"
+        return f"rank {self.value}" if self.value else "its one size"
+
+
+_METHOD_WORDS = {
+    "none": "neutral model",
+    "full": "full fine-tuning",
+    "lora": "LoRA",
+    "dora": "DoRA",
+    "rslora": "rsLoRA",
+    "lokr": "LoKr",
+    "loha": "LoHa",
+    "ia3": "IA³",
+    "vera": "VeRA",
+}
+
+
+def method_words(method: str) -> str:
+    """A method or baseline as it is shown."""
+    return _METHOD_WORDS.get(method, words(method))
+
+
 #: Columns that hold names, even where these are numbers.
-_TEXTS = ("utterance_id", "speaker", "sentence", "reason", "testbed", "encoder", "fold")
+_TEXTS = (
+    *("utterance_id", "speaker", "sentence", "reason", "testbed", "encoder", "fold"),
+    "budget",
+)
 
 
 @dataclass(frozen=True)
@@ -82,31 +114,72 @@ class Results:
         return [system for system in self.systems if system.scheme != NOT_APPLICABLE]
 
     @cached_property
-    def main_method(self) -> str | None:
-        """The adaptation method whose schemes are compared: `lora` where it is swept."""
-        methods = [system.method for system in self.placed]
-        return "lora" if "lora" in methods else (methods[0] if methods else None)
+    def methods(self) -> list[str]:
+        """The adaptation methods with schemes, in the sweep's order, the main one first."""
+        methods = list(dict.fromkeys(system.method for system in self.placed))
+        return sorted(methods, key=lambda method: method != "lora")
 
     @cached_property
-    def common_rank(self) -> int | None:
-        """The rank at which most schemes of the main method were run (ties: the middle one)."""
-        counts: dict[int, int] = {}
-        for system in self.placed:
-            if system.method == self.main_method:
-                counts[system.rank] = counts.get(system.rank, 0) + 1
+    def main_method(self) -> str | None:
+        """The adaptation method that the paper's outcomes are tested on: `lora` where it is swept."""
+        return self.methods[0] if self.methods else None
+
+    @cached_property
+    def sizes(self) -> dict[str, dict[Size, list[System]]]:
+        """Method -> every rank and budget its schemes were run at -> its systems there."""
+        found: dict[str, dict[Size, list[System]]] = {}
+        for method, scheme, rank, budget in placements(self.study):
+            if scheme == NOT_APPLICABLE:
+                continue
+            size = Size("rank", rank) if budget is None else Size("budget", budget)
+            systems = found.setdefault(method, {}).setdefault(size, [])
+            system = System(method, scheme, rank)
+            systems += [system] * (system not in systems)
+        return found
+
+    def budget(self, system: System) -> str:
+        """The budgets that a system was sized for; empty where the config names its rank."""
+        found = self.of(system)["budget"].dropna()
+        return str(found.iloc[0]) if len(found) else ""
+
+    def common_size(self, method: str | None) -> Size | None:
+        """Where most schemes of `method` were run (ties: a budget, then the middle one); a further method's
+        is the main one's budget where it was run at that."""
+        counts = {size: len(systems) for size, systems in self.sizes.get(method or "", {}).items()}
         if not counts:
             return None
-        most = sorted(rank for rank, count in counts.items() if count == max(counts.values()))
-        return most[(len(most) - 1) // 2]
+        if method != self.main_method:
+            same = self.common_size(self.main_method)
+            if same is not None and same.kind == "budget" and same in counts:
+                return same
+        most = sorted(size for size, count in counts.items() if count == max(counts.values()))
+        alike = [size for size in most if size.kind == most[0].kind]
+        return alike[(len(alike) - 1) // 2]
+
+    def schemes_of(self, method: str | None) -> list[System]:
+        """The schemes of `method` at its common size, a..h first, then the config's own."""
+        size = self.common_size(method)
+        found = self.sizes[method][size] if method is not None and size is not None else []
+        order = [*SCHEMES, *self.study.schemes]
+        return sorted(found, key=lambda system: order.index(system.scheme))
+
+    @property
+    def sizes_text(self) -> str:
+        """What the compared schemes are compared at: `rank 8`, `LoRA rank 8, bottleneck rank 16`."""
+        sizes = {method: self.common_size(method) for method in self.methods}
+        if len(set(sizes.values())) == 1:
+            return next(size.words for size in sizes.values() if size is not None)
+        return ", ".join(f"{method_words(m)} {z.words}" for m, z in sizes.items() if z is not None)
 
     @cached_property
     def compared_schemes(self) -> list[System]:
-        """The main method's schemes at the common rank, a..h first, then the config's own."""
-        found = [
-            s for s in self.placed if (s.method, s.rank) == (self.main_method, self.common_rank)
-        ]
-        order = [*SCHEMES, *self.study.schemes]
-        return sorted(found, key=lambda system: order.index(system.scheme))
+        """The main method's schemes at its common size."""
+        return self.schemes_of(self.main_method)
+
+    @cached_property
+    def compared(self) -> list[System]:
+        """Every method's schemes at its common size."""
+        return [system for method in self.methods for system in self.schemes_of(method)]
 
     @cached_property
     def ranked(self) -> dict[tuple[str, str], list[System]]:
@@ -138,10 +211,14 @@ class Results:
         return float(values.mean())
 
     def best_scheme(self) -> System | None:
-        """The compared scheme with the highest mean emotion accuracy (ties: fewer weights)."""
+        """The best of all compared schemes, whichever their method."""
+        return self.best_of(self.compared)
+
+    def best_of(self, systems: Sequence[System]) -> System | None:
+        """The system with the highest mean emotion accuracy (ties: fewer weights); None where none has one."""
         scored = [
             (self.mean(s, "emotion_accuracy"), -self.mean(s, "trainable_parameters"), s)
-            for s in self.compared_schemes
+            for s in systems
         ]
         scored = [entry for entry in scored if entry[0] == entry[0]]
         return max(scored, key=lambda entry: entry[:2])[2] if scored else None
@@ -150,15 +227,26 @@ class Results:
 def load_results(study: StudyConfig, paths: StudyPaths) -> Results:
     """Scores of every cell of the sweep; raises DataError naming a missing or damaged file."""
     cells, utterances = [], []
+    budgets = _budgets(study)
     for cell in sweep(study):
-        cells.append(_cell_row(cell, paths))
+        system = System(cell.method, cell.scheme, cell.rank)
+        cells.append(_cell_row(cell, paths, budgets.get(system)))
         utterances.append(_cell_utterances(cell, paths))
     return Results(
         study, paths, _typed(pd.DataFrame(cells)), pd.concat(utterances, ignore_index=True)
     )
 
 
-def _cell_row(cell: Cell, paths: StudyPaths) -> dict[str, Any]:
+def _budgets(study: StudyConfig) -> dict[System, str]:
+    """The budgets that systems were sized for, as cells.csv has them."""
+    found: dict[System, dict[int, None]] = {}
+    for method, scheme, rank, budget in placements(study):
+        if budget is not None:
+            found.setdefault(System(method, scheme, rank), {})[budget] = None
+    return {system: "; ".join(map(str, sorted(asked))) for system, asked in found.items()}
+
+
+def _cell_row(cell: Cell, paths: StudyPaths, budget: str | None) -> dict[str, Any]:
     file = paths.cell(cell) / "metrics.json"
     metrics = _read(file)
     named = {axis: str(value) for axis, value in metrics.get("cell", {}).items() if axis in AXES}
@@ -175,7 +263,7 @@ def _cell_row(cell: Cell, paths: StudyPaths) -> dict[str, Any]:
                 f"{file}: the score '{key}' is absent (null is allowed where it does not apply); "
                 "delete the file and score the cell again"
             )
-    row: dict[str, Any] = {**cell.as_dict(), **dict.fromkeys(TRAINING_COLUMNS)}
+    row: dict[str, Any] = {**cell.as_dict(), **dict.fromkeys(TRAINING_COLUMNS), "budget": budget}
     row |= {key: scores[key] for key in sorted(scores)}
     for key in ("n_scored", "n_total"):
         if key not in metrics:

@@ -49,12 +49,15 @@ FACT_COLUMNS = (
     "not_wrapped",
     "not_wrapped_reasons",
 )
-EXTRA_COLUMNS = (*INTERVAL_COLUMNS, *RECORDING_COLUMNS, *FACT_COLUMNS)
+#: The trainable weights that a cell's rank was chosen for (several: `10000; 12000`); empty where the config
+#: names the rank.
+BUDGET_COLUMN = "budget"
+EXTRA_COLUMNS = (BUDGET_COLUMN, *INTERVAL_COLUMNS, *RECORDING_COLUMNS, *FACT_COLUMNS)
 
 #: Columns of words; all others hold numbers.
 TEXT_COLUMNS = (
     *("backbone", "method", "scheme", "emotion", "seed"),
-    *("stopped_early", "loss_terms", "not_wrapped_reasons"),
+    *(BUDGET_COLUMN, "stopped_early", "loss_terms", "not_wrapped_reasons"),
 )
 
 #: Loss terms of all backbones and of the vocoder in the order they are shown, and in words.

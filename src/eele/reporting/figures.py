@@ -13,8 +13,9 @@ from eele.config.models import StudyConfig
 from eele.paths import StudyPaths
 from eele.reporting import style
 from eele.reporting.bootstrap import Bootstrap
-from eele.reporting.collect import Results, System, load_results, plain_system
+from eele.reporting.collect import Results, System, load_results, method_words
 from eele.reporting.examples import write_examples
+from eele.reporting.figures_cost import accuracy_axis, draw_cost, references
 from eele.reporting.figures_curves import curve_figures, draw_curves
 from eele.reporting.figures_detail import draw_confusion, draw_shifts
 from eele.reporting.tables import caption, shown_systems
@@ -45,7 +46,9 @@ WORDS = {
     ),
     "cost_accuracy": Words(
         "What does it cost?",
-        "Emotion accuracy against trainable weights; bars are intervals, the line joins the ranks of one scheme.",
+        "Emotion accuracy against trainable weights, a mark per method and scheme; bars are intervals, thin lines "
+        "join the sizes of one scheme. Ringed marks on the stepped line are the Pareto front: no system is "
+        "recognised as well with fewer weights.",
     ),
     "confusion": Words(
         "What is heard instead?",
@@ -84,7 +87,7 @@ def write_figures(study: StudyConfig, paths: StudyPaths) -> None:
         for draw in (
             _heat_map,
             _rank_curve,
-            _cost,
+            draw_cost,
             draw_confusion,
             draw_shifts,
             draw_curves,
@@ -94,11 +97,13 @@ def write_figures(study: StudyConfig, paths: StudyPaths) -> None:
 
 
 def row_name(results: Results, system: System) -> str:
-    """Name of a system in a table of schemes: the letter and the paper's caption, or the baseline."""
+    """Name of a system in a table of schemes: the letter and the paper's caption, or the baseline; the method
+    in front where there are several."""
     if system.scheme == NOT_APPLICABLE:
         return system.label
     words = caption(system.scheme, results.study)
-    return f"{system.scheme}  {words}" if words else system.scheme
+    method = f"{method_words(system.method)}  " * (len(results.methods) > 1)
+    return method + (f"{system.scheme}  {words}" if words else system.scheme)
 
 
 def _heat_map(plt: Any, results: Results, _: Bootstrap, folder: Path) -> None:
@@ -142,43 +147,29 @@ def _heat_map(plt: Any, results: Results, _: Bootstrap, folder: Path) -> None:
     style.save(figure, folder, "scheme_by_emotion")
 
 
-def _references(axes: Any, results: Results, methods: dict[str, str]) -> None:
-    """Dashed lines at baselines, labels kept apart by moving the lower ones down."""
-    lines = []
-    for method, label in methods.items():
-        system = plain_system(results, method)
-        value = results.mean(system, "emotion_accuracy") if system else float("nan")
-        if np.isfinite(value):
-            lines.append((value, label))
-    last = float("inf")
-    for value, label in sorted(lines, reverse=True):
-        place = min(value, last - 0.055)
-        last = place
-        axes.axhline(value, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-        axes.annotate(
-            label,
-            (1, place),
-            xycoords=("axes fraction", "data"),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-            color=style.MUTED,
-        )
-
-
-def _accuracy_axis(axes: Any, grid: bool = True) -> None:
-    axes.set_ylim(-0.03, 1.03)
-    axes.set_yticks(np.arange(0, 1.01, 0.2))
-    axes.set_ylabel("emotion accuracy")
-    if grid:
-        axes.grid(axis="y", color=style.RULE, linewidth=0.6)
-    axes.set_axisbelow(True)
-
-
 def _rank_curve(plt: Any, results: Results, bootstrap: Bootstrap, folder: Path) -> None:
-    figure, axes = plt.subplots(figsize=(4.6, 3.3))
-    groups = {k: g for k, g in results.ranked.items() if k[0] == results.main_method}
+    """One panel per method with several ranks: what a rank is differs between methods."""
+    methods = dict.fromkeys(method for method, _ in results.ranked) or {"": None}
+    columns = min(2, len(methods))
+    rows = -(-len(methods) // columns)
+    figure, grid = plt.subplots(
+        rows,
+        columns,
+        figsize=(4.6 if columns == 1 else style.PAGE_WIDTH, 3.3 * rows),
+        squeeze=False,
+        layout="constrained" if columns > 1 else None,
+    )
+    for axes in grid.flat[len(methods) :]:
+        axes.axis("off")
+    for axes, method in zip(grid.flat, methods, strict=False):
+        _ranks_of(axes, results, bootstrap, method)
+        if columns > 1:
+            axes.set_title(method_words(method))
+    style.save(figure, folder, "rank_curve")
+
+
+def _ranks_of(axes: Any, results: Results, bootstrap: Bootstrap, method: str) -> None:
+    groups = {k: g for k, g in results.ranked.items() if k[0] == method}
     for colour, ((_, scheme), group) in zip(cycle(style.CATEGORIES), groups.items(), strict=False):
         ranks = [system.rank for system in group]
         mean = [results.mean(s, "emotion_accuracy") for s in group]
@@ -219,87 +210,5 @@ def _rank_curve(plt: Any, results: Results, bootstrap: Bootstrap, folder: Path) 
         )
         axes.set_xticks([])
     axes.set_xlabel("rank")
-    _accuracy_axis(axes)
-    _references(axes, results, {"recording": "recording", "full": "full", "none": "neutral\nmodel"})
-    style.save(figure, folder, "rank_curve")
-
-
-def _cost(plt: Any, results: Results, bootstrap: Bootstrap, folder: Path) -> None:
-    figure, axes = plt.subplots(figsize=(4.6, 3.3))
-    points: list[tuple[float, float, str, str]] = []
-
-    def put(system: System, colour: str, marker: str, size: float, label: str) -> None:
-        x, y = (
-            results.mean(system, "trainable_parameters"),
-            results.mean(system, "emotion_accuracy"),
-        )
-        if not (np.isfinite(x) and np.isfinite(y)):
-            return
-        low, high = bootstrap.interval(bootstrap.mean_draws(system))
-        if np.isfinite(low) and label:
-            axes.plot([x, x], [low, high], color=colour, linewidth=0.9, alpha=0.45, zorder=2)
-        axes.plot(x, y, marker, color=colour, markersize=size, zorder=4, markeredgecolor="white")
-        if label:
-            points.append((x, y, label, colour))
-
-    # Ranks are named where one scheme has them; eight schemes would bury the plot in names.
-    one = len(results.ranked) == 1
-    for group in results.ranked.values():
-        axes.plot(
-            [results.mean(s, "trainable_parameters") for s in group],
-            [results.mean(s, "emotion_accuracy") for s in group],
-            color=style.BEST,
-            linewidth=0.9,
-            alpha=0.5,
-            zorder=2,
-        )
-        for system in group:
-            if system not in results.compared_schemes:
-                put(system, style.BEST, "o", 4.5, f"r{system.rank}" if one else "")
-    for system in results.compared_schemes:
-        put(system, style.BEST, "o", 7.5, system.scheme)
-    full = plain_system(results, "full")
-    if full:
-        put(full, style.FULL, "s", 7.5, "full")
-    axes.set_xscale("log")
-    _label_points(figure, axes, points)
-    axes.set_xlabel("trainable weights (log scale)")
-    _accuracy_axis(axes)
-    _references(axes, results, {"recording": "recording", "none": "neutral\nmodel"})
-    style.save(figure, folder, "cost_accuracy")
-
-
-def _label_points(figure: Any, axes: Any, points: list[tuple[float, float, str, str]]) -> None:
-    """Name each point beside it, at the first of eight places that hides no point and no name."""
-    axes.set_ylim(-0.03, 1.03)
-    figure.canvas.draw()
-    taken = [axes.transData.transform((x, y)) for x, y, _, _ in points]
-    around = [(9, 0), (0, 10), (0, -10), (-9, 0), (8, 8), (8, -8), (-8, 8), (-8, -8)]
-    scale = figure.dpi / 72
-    names: list[np.ndarray] = []
-    for (x, y, label, colour), own in zip(points, list(taken), strict=True):
-        width = 3 + 2.5 * len(label)
-        # Ranks lie on a line and full near the edge: a name above is not struck through.
-        places = [(0, 10), *around] if label.startswith("r") or label == "full" else around
-
-        def crowding(place: tuple[int, int], own: np.ndarray = own, width: float = width) -> float:
-            spot = own + np.array(place) * scale * (1 + 0.04 * width)
-            others = [p for p in taken if p is not own] + names
-            return sum(max(0.0, 13 * scale - float(np.hypot(*(spot - p)))) for p in others)
-
-        place = min(places, key=crowding)
-        names.append(own + np.array(place) * scale)
-        axes.annotate(
-            label,
-            (x, y),
-            xytext=place,
-            textcoords="offset points",
-            ha={-1: "right", 0: "center", 1: "left"}[int(np.sign(place[0]))]
-            if place[0]
-            else "center",
-            va="center",
-            fontsize=8.5,
-            color=colour,
-            fontweight="bold",
-            zorder=5,
-        )
+    accuracy_axis(axes)
+    references(axes, results, {"recording": "recording", "full": "full", "none": "neutral\nmodel"})

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from eele.reporting.bootstrap import Bootstrap
-from eele.reporting.collect import Results, System, plain_system
+from eele.reporting.collect import Results, System, method_words, plain_system
 
 PAPER = "EELE, arXiv 2408.10852"
 SUMMARY_A = f"{PAPER} (through the summary at sciencestack.ai)"
@@ -118,8 +118,10 @@ def _not_tested(finding: str, source: str, why: str) -> Finding:
 
 
 def _schemes_context(results: Results, bootstrap: Bootstrap) -> str:
+    method, size = results.main_method, results.common_size(results.main_method)
+    named = "" if method in (None, "lora") else f"method {method_words(method)}, "
     return (
-        f"{len(results.compared_schemes)} schemes, rank {results.common_rank}, "
+        f"{len(results.compared_schemes)} schemes, {named}{size.words if size else 'no size'}, "
         f"{', '.join(bootstrap.emotions)}; {bootstrap.conditions()}; {MAP_NOTE}"
     )
 
@@ -232,7 +234,7 @@ def small_ranks(results: Results, bootstrap: Bootstrap) -> Finding:
 
 
 def fewer_weights(results: Results, bootstrap: Bootstrap) -> Finding:
-    """Trainable weights of the best scheme over those of full fine-tuning: a count, no interval."""
+    """Trainable weights of the best adapter over those of full fine-tuning: a count, no interval."""
     finding = "Adapters train far fewer weights than full fine-tuning"
     full, best = plain_system(results, "full"), results.best_scheme()
     if full is None or best is None:
@@ -249,7 +251,7 @@ def fewer_weights(results: Results, bootstrap: Bootstrap) -> Finding:
         None,
         YES if share <= FAR_FEWER else NO if share >= NOT_FEWER else UNCLEAR,
         f"“far fewer” = at most {FAR_FEWER:.0%}, denied from {NOT_FEWER:.0%} (our criterion); "
-        f"best scheme {best.scheme} at rank {best.rank}; a count, so no interval; {MAP_NOTE}",
+        f"best: {best.label}; a count, so no interval; {MAP_NOTE}",
         "share of full fine-tuning’s weights",
         f"{shares[least]:.1%} ({least.label}) to {shares[most]:.1%} ({most.label}) over all adapters",
     )
@@ -262,8 +264,8 @@ def against_full(results: Results, bootstrap: Bootstrap) -> Finding:
         plain_system(results, "full"),
         _best(results.compared_schemes, bootstrap.mean_point),
     )
-    if full is None or best is None:
-        return _not_tested(finding, SUMMARY_B, "needs full fine-tuning and a scheme")
+    if full is None or best is None or best.method != "lora":
+        return _not_tested(finding, SUMMARY_B, "needs full fine-tuning and LoRA at a scheme")
     a, b = bootstrap.mean_point(best), bootstrap.mean_point(full)
     return _compared(
         bootstrap,

@@ -17,7 +17,15 @@ from eele.io import write_text
 from eele.paths import StudyPaths
 from eele.reporting import quality
 from eele.reporting.bootstrap import Bootstrap
-from eele.reporting.collect import Results, load_results, plain_system, read_table, score_of
+from eele.reporting.collect import (
+    Results,
+    load_results,
+    method_words,
+    plain_system,
+    read_table,
+    score_of,
+)
+from eele.reporting.comparisons import COMPARISON_COLUMNS, front, in_words
 from eele.reporting.examples import example_clips, example_name
 from eele.reporting.figures import WORDS, figure_names
 from eele.reporting.figures_curves import curve_figures, curves_of, last_values
@@ -25,16 +33,21 @@ from eele.reporting.figures_detail import recording_shift
 from eele.reporting.findings import FINDING_COLUMNS
 from eele.reporting.markup import interval_text, is_empty, shown
 from eele.reporting.page_conditions import data_and_conditions
+from eele.reporting.page_costs import (
+    budgets_table,
+    comparisons_html,
+    costs_html,
+    left_out_table,
+    not_wrapped,
+)
 from eele.reporting.page_judges import judges_section
 from eele.reporting.page_listening import listening
 from eele.reporting.page_tables import (
     cells_table,
     confusion_tables,
-    costs_html,
     failures,
     findings_html,
     methods_table,
-    not_wrapped,
     rank_table,
     scheme_table,
 )
@@ -112,11 +125,12 @@ def _lede(results: Results) -> str:
     study = results.study
     emotions = list(study.emotions)
     named = emotions[0] if len(emotions) == 1 else ", ".join(emotions[:-1]) + " and " + emotions[-1]
-    schemes = len(results.compared_schemes)
+    schemes, methods = len({system.scheme for system in results.compared}), len(results.methods)
     where = f" at {schemes} places of the model in turn" if schemes > 1 else ""
+    kinds = f", of {methods} kinds" if methods > 1 else ""
     return (
         f"A speech synthesiser that has only ever heard neutral speech is frozen and taught to sound "
-        f"{named} by small plug-in weights, placed{where}. "
+        f"{named} by small plug-in weights{kinds}, placed{where}. "
         "A judge trained on recordings says how often the emotion is recognised, and recordings of the "
         "same sentences stand beside every figure."
     )
@@ -138,11 +152,12 @@ def _key_figures(results: Results, bootstrap: Bootstrap) -> list[dict[str, str]]
         words = caption(best.scheme, results.study)
         figures.append(
             {
-                "label": f"Best scheme, ({best.scheme})",
+                "label": f"Best scheme, ({best.scheme})"
+                if len(results.methods) == 1
+                else f"Best, {method_words(best.method)} at ({best.scheme})",
                 "value": shown(score_of(results, best)),
                 "sub": (f"{interval_text(low, high)}; " if interval_text(low, high) else "")
-                + (f"{words}, " if words else "")
-                + f"rank {best.rank}",
+                + ", ".join(filter(None, (words, f"rank {best.rank}" * bool(best.rank)))),
             }
         )
     figures.append(
@@ -197,15 +212,21 @@ def _results(results: Results) -> dict[str, Any]:
     ranks = read_table(tables / "rank.csv", ("method", "mean"))
     methods = read_table(tables / "methods.csv", ("method", "emotion_accuracy"))
     costs = read_table(tables / "costs.csv", COST_COLUMNS)
+    compared = read_table(tables / "comparisons.csv", COMPARISON_COLUMNS)
     lost = failures(results)
     picked = [str(text) for text in methods["chosen"].unique() if "best of" in str(text)]
     return {
         "schemes": scheme_table(results, schemes),
         "ranks": rank_table(results, ranks),
         "methods": methods_table(methods),
-        "methods_note": f"Adapters are shown at their {picked[0]}, which flatters them slightly."
+        "methods_note": f"Adapters are shown at their {picked[0] if len(picked) == 1 else 'best scheme'}, "
+        "which flatters them slightly."
         if picked
         else "",
+        "comparisons": comparisons_html(compared),
+        "comparison_words": in_words(compared),
+        "budgets": budgets_table(results),
+        "left_out": left_out_table(results.study),
         "costs": costs_html(costs),
         "costs_note": _costs_note(results),
         "not_wrapped": not_wrapped(costs),
@@ -267,11 +288,17 @@ def _alt(results: Results, name: str) -> str:
     words = WORDS[name].caption
     if name == "rank_curve":
         values = [
-            f"scheme {s.scheme} rank {s.rank}: {shown(score_of(results, s))}"
+            f"{s.label}: {shown(score_of(results, s))}"
             for group in results.ranked.values()
             for s in group
         ]
         return f"{words} {'; '.join(values)}."
+    if name == "cost_accuracy":
+        values = [
+            f"{s.label}, {results.mean(s, 'trainable_parameters'):.0f} weights: {shown(score_of(results, s))}"
+            for s in front(results)
+        ]
+        return f"{words} On the front: {'; '.join(values) or 'none'}."
     if name == "prosody_shifts":
         best = results.best_scheme()
         values = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from eele.reporting.collect import Results
+from eele.reporting.collect import Results, method_words
 from eele.reporting.markup import is_empty
 from eele.reporting.players import Grid
 from eele.reporting.tables import caption
@@ -12,20 +12,22 @@ from eele.reporting.tables import caption
 
 def listening(results: Results, grid: Grid) -> dict[str, Any]:
     columns: list[dict[str, Any]] = []
-    previous = ""
+    previous, several = "", len(results.methods) > 1
     for system in grid.columns:
         kind = (
             "baseline"
             if system not in results.placed
-            else ("scheme" if system in results.compared_schemes else "rank")
+            else ("scheme" if system in results.compared else "rank")
         )
+        named = f"{method_words(system.method)} " * (several and kind != "baseline")
         head, sub = {
             "baseline": (system.label, ""),
-            "scheme": (system.scheme, caption(system.scheme, results.study)),
-            "rank": (f"{system.scheme}, r{system.rank}", f"rank {system.rank}"),
+            "scheme": (named + system.scheme, caption(system.scheme, results.study)),
+            "rank": (f"{named}{system.scheme}, r{system.rank}", f"rank {system.rank}"),
         }[kind]
-        columns.append({"system": system, "head": head, "sub": sub, "group": kind != previous})
-        previous = kind
+        group = f"{kind} {named}"
+        columns.append({"system": system, "head": head, "sub": sub, "group": group != previous})
+        previous = group
     rows = []
     for row in grid.rows:
         cells = []
@@ -61,7 +63,7 @@ def listening(results: Results, grid: Grid) -> dict[str, Any]:
         )
     )
     seed = f", spoken with seed {seeds[0]}" if len(seeds) > 1 else ""
-    rank = f" Schemes at rank {results.common_rank}." if results.common_rank else ""
+    rank = f" Schemes at {results.sizes_text}." if results.compared else ""
     return {
         "listen_columns": columns,
         "listen_rows": rows,

@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import pandas as pd
 
-from eele.reporting.collect import Results, System
-from eele.reporting.columns import LOSS_TERMS
+from eele.reporting.collect import Results, System, method_words
 from eele.reporting.figures_detail import confusion, confusion_systems
 from eele.reporting.markup import (
     Heading,
     HtmlTable,
     TableCell,
     bytes_text,
-    duration_text,
     heat,
     interval_text,
     is_empty,
     number,
     percent,
-    span,
     text,
     words,
 )
-
-_METHOD_WORDS = {
-    "recording": "recording",
-    "copy_synthesis": "copy synthesis",
-    "none": "neutral model",
-    "full": "full fine-tuning",
-    "lora": "LoRA",
-}
 
 
 def _system(row: pd.Series) -> System:
@@ -44,22 +33,38 @@ def _scored(row: pd.Series) -> TableCell:
     return TableCell(f"{row['n_scored']} of {row['n_total']}", repr(float(row["n_scored"])), "num")
 
 
-def _placed(row: pd.Series, note: str = "") -> TableCell:
-    """A scheme with its caption, or the method where there is none."""
+def several_methods(table: pd.DataFrame) -> bool:
+    """Whether schemes of more than one method stand in a table."""
+    return bool(table.loc[table["scheme"] != "-", "method"].nunique() > 1)
+
+
+def placed(row: pd.Series, several: bool, note: str = "") -> TableCell:
+    """A scheme with its caption and, where there are several, its method; or the method where it has no scheme."""
+    method = method_words(str(row["method"]))
     if row["scheme"] == "-":
-        return text(_METHOD_WORDS[row["method"]], note=note)
+        return text(method, note=note)
     caption = "" if is_empty(row["caption"]) else f" {row['caption']}"
-    return text(f"({row['scheme']}){caption}", note=note)
+    return text(f"{method} " * several + f"({row['scheme']}){caption}", note=note)
+
+
+def _size(row: pd.Series) -> TableCell:
+    """Rank, where there is one, and the budgets it was chosen for."""
+    note = "" if is_empty(row["budget"]) else f"for {row['budget']}"
+    return number(row["rank"] if row["rank"] else None, 0, note=note)
 
 
 def scheme_table(results: Results, table: pd.DataFrame) -> HtmlTable:
     """Scheme x emotion heat map with baselines; sorts like every table."""
-    emotions = list(results.study.emotions)
+    emotions, several = list(results.study.emotions), several_methods(table)
+    # One rank of one method is told once, above the table.
+    sized = several or bool(table["budget"].notna().any())
     rows = []
     for _, row in table.iterrows():
+        sites = "" if is_empty(row["sites"]) else words(str(row["sites"]))
         rows.append(
             [
-                _placed(row, note="" if is_empty(row["sites"]) else words(str(row["sites"]))),
+                placed(row, several, note=sites),
+                *([_size(row)] * sized),
                 *(heat(row[e]) for e in emotions),
                 heat(row["mean"]),
                 TableCell(
@@ -73,16 +78,17 @@ def scheme_table(results: Results, table: pd.DataFrame) -> HtmlTable:
         )
     headings = [
         Heading("scheme"),
+        *([Heading("rank", True, "or what the method’s size counts")] * sized),
         *(Heading(e, True) for e in emotions),
         Heading("mean", True),
         Heading("interval of the mean", True),
         Heading("weights trained", True),
         Heading("scored", True, "utterances scored of those there are"),
     ]
-    rank = f", schemes at rank {results.common_rank}" if results.common_rank else ""
+    at = f", schemes at {results.sizes_text}" if results.compared else ""
     return HtmlTable(
         "schemes",
-        f"Share of test utterances recognised as the emotion asked for{rank}",
+        f"Share of test utterances recognised as the emotion asked for{at}",
         headings,
         rows,
         kind="heatmap",
@@ -91,10 +97,11 @@ def scheme_table(results: Results, table: pd.DataFrame) -> HtmlTable:
 
 def rank_table(results: Results, table: pd.DataFrame) -> HtmlTable:
     """Accuracy, weights and errors over the rank."""
+    several = len({method for method, _ in results.ranked}) > 1
     rows = [
         [
-            text(row["scheme"]),
-            number(row["rank"], 0),
+            text(f"{method_words(row['method'])} " * several + row["scheme"]),
+            _size(row),
             number(row["trainable_parameters"], 0),
             TableCell(
                 bytes_text(float(row["adapter_bytes"])), repr(float(row["adapter_bytes"])), "num"
@@ -128,9 +135,9 @@ def methods_table(table: pd.DataFrame) -> HtmlTable:
     rows = []
     for _, row in table.iterrows():
         system = _system(row)
-        name = _METHOD_WORDS.get(system.method, system.method)
+        name = method_words(system.method)
         if system.scheme != "-":
-            name += f", scheme {system.scheme}, rank {system.rank}"
+            name += f", scheme {system.scheme}" + f", rank {system.rank}" * bool(system.rank)
         rows.append(
             [
                 text(name, title=str(row["chosen"])),
@@ -165,60 +172,6 @@ def methods_table(table: pd.DataFrame) -> HtmlTable:
         headings,
         rows,
     )
-
-
-def costs_html(table: pd.DataFrame) -> HtmlTable:
-    """What each scheme trains, and how long a step of it takes."""
-    rows = [
-        [
-            _placed(row, note=words(str(row["sites"]))),
-            number(row["seconds_per_step"], 3, suffix=" s"),
-            number(row["ratio_to_full"], 2, suffix=" ×"),
-            number(row["n_cells"], 0),
-            span(row["steps_least"], row["steps_most"]),
-            TableCell(
-                duration_text(float(row["train_seconds"])), repr(float(row["train_seconds"])), "num"
-            ),
-            span(row["trainable_parameters_least"], row["trainable_parameters_most"]),
-            number(row["critic_parameters"], 0),
-            text(_terms_text(row["loss_terms"])),
-        ]
-        for _, row in table.iterrows()
-    ]
-    headings = [
-        Heading("scheme"),
-        Heading("time of a step", True, "training time over steps, mean over cells"),
-        Heading("against full", True, "of the time of a step of full fine-tuning"),
-        Heading("cells", True),
-        Heading("steps", True, "of a cell; fewer where it stopped early"),
-        Heading("training in all", True, "training time of all cells together"),
-        Heading("weights trained", True, "from the smallest rank to the largest"),
-        Heading("discriminator weights", True, "they train along and are not kept"),
-        Heading("losses it can lower"),
-    ]
-    return HtmlTable("costs", "What a scheme trains, and how long it takes", headings, rows)
-
-
-def _terms_text(terms: object) -> str:
-    """Loss terms of a table in words and in the order of `LOSS_TERMS`."""
-    if is_empty(terms):
-        return ""
-    named = str(terms).split(", ")
-    known = [LOSS_TERMS[term] for term in LOSS_TERMS if term in named]
-    return ", ".join(known + [words(term) for term in named if term not in LOSS_TERMS])
-
-
-def not_wrapped(table: pd.DataFrame) -> HtmlTable | None:
-    """Modules of the sites that the method could not adapt; None where it adapts all."""
-    rows = [
-        [_placed(row), number(row["not_wrapped"], 0), text(row["not_wrapped_reasons"], "long")]
-        for _, row in table.iterrows()
-        if not is_empty(row["not_wrapped"]) and row["not_wrapped"] > 0
-    ]
-    if not rows:
-        return None
-    headings = [Heading("scheme"), Heading("modules left alone", True), Heading("because")]
-    return HtmlTable("not-wrapped", "What could not be adapted in a scheme’s sites", headings, rows)
 
 
 def findings_html(table: pd.DataFrame) -> HtmlTable:
@@ -278,9 +231,9 @@ def cells_table(results: Results) -> HtmlTable:
         method = str(row["method"])
         rows.append(
             [
-                text(_METHOD_WORDS.get(method, method)),
+                text(method_words(method)),
                 text(row["scheme"]) if row["scheme"] != "-" else TableCell("–", "", "empty"),
-                number(row["rank"] if row["rank"] else None, 0),
+                _size(row),
                 text(row["emotion"]),
                 text(row["seed"]) if row["seed"] != "-" else TableCell("–", "", "empty"),
                 number(row["trainable_parameters"], 0),

@@ -48,16 +48,19 @@ class Grid:
 
 
 def listening_columns(results: Results) -> list[System]:
-    """Recording, copy synthesis, neutral model, full, the compared schemes, then one scheme's further ranks."""
+    """Recording, copy synthesis, neutral model, full, the main method's compared schemes, the best one of every
+    further method, then one scheme's further ranks."""
     plain = {s.method: s for s in results.systems if s not in results.placed}
     order = ("recording", "copy_synthesis", "none", "full")
     first = [plain[m] for m in order if m in plain]
+    others = [results.best_of(results.schemes_of(m)) for m in results.methods[1:]]
+    schemes = [*results.compared_schemes, *(system for system in others if system is not None)]
     best = results.best_scheme()
     groups = list(results.ranked.values())
     # One scheme's ranks are enough to hear what the rank does: the best one's where it has several.
     group = next((g for g in groups if best in g), groups[0] if groups else [])
-    further = [system for system in group if system not in results.compared_schemes]
-    return [*first, *results.compared_schemes, *further]
+    further = [system for system in group if system not in results.compared]
+    return [*first, *schemes, *further]
 
 
 def listening_grid(results: Results, budget: int = AUDIO_BUDGET) -> Grid:

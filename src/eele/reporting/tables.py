@@ -14,6 +14,7 @@ from eele.paths import StudyPaths
 from eele.reporting.bootstrap import Bootstrap
 from eele.reporting.collect import Results, System, load_results
 from eele.reporting.columns import SCORE_COLUMNS
+from eele.reporting.comparisons import comparisons_table
 from eele.reporting.findings import MAP_NOTE, findings_table
 from eele.reporting.judges import AGREEMENT_COLUMNS, agreement_table, judges_table
 from eele.vocabulary import NOT_APPLICABLE, SCHEMES, scheme_sites
@@ -23,7 +24,7 @@ FURTHER_SCORES = tuple(c for c in SCORE_COLUMNS if not c.startswith("emotion_acc
 
 TABLES = (
     *("cells", "scheme_by_emotion", "rank", "methods", "costs", "findings"),
-    *("judges", "agreement"),
+    *("judges", "agreement", "comparisons"),
 )
 
 COST_COLUMNS = (
@@ -47,6 +48,7 @@ def write_tables(study: StudyConfig, paths: StudyPaths) -> None:
         "findings": findings_table(results, bootstrap),
         "judges": judges_table(results),
         "agreement": agreement_table(results),
+        "comparisons": comparisons_table(results, bootstrap),
     }
     for name, table in tables.items():
         write_csv(paths.tables / f"{name}.csv", table)
@@ -74,10 +76,10 @@ def sites_text(system: System, study: StudyConfig) -> str:
 
 
 def shown_systems(results: Results) -> list[System]:
-    """Rows of the scheme table: recordings and copy first, the schemes, then full and none."""
+    """Rows of the scheme table: recordings and copy first, the schemes of each method, then full and none."""
     plain = {s.method: s for s in results.systems if s.scheme == NOT_APPLICABLE}
     first = [plain[m] for m in ("recording", "copy_synthesis") if m in plain]
-    return [*first, *results.compared_schemes, *(plain[m] for m in ("full", "none") if m in plain)]
+    return [*first, *results.compared, *(plain[m] for m in ("full", "none") if m in plain)]
 
 
 def _describe(results: Results, system: System) -> dict[str, object]:
@@ -86,6 +88,7 @@ def _describe(results: Results, system: System) -> dict[str, object]:
         "method": system.method,
         "scheme": system.scheme,
         "rank": system.rank,
+        "budget": results.budget(system),
         "caption": caption(system.scheme, results.study),
         "sites": sites_text(system, results.study),
         "trainable_parameters": None if math.isnan(trained) else round(trained),
@@ -109,7 +112,8 @@ def _counts(results: Results, system: System) -> dict[str, int]:
 
 
 def scheme_by_emotion(results: Results, bootstrap: Bootstrap) -> pd.DataFrame:
-    """Emotion accuracy: rows baselines and schemes at the common rank; columns emotions, then their mean."""
+    """Emotion accuracy: rows baselines and each method's schemes at its common rank or budget; columns emotions,
+    then their mean."""
     rows = []
     for system in shown_systems(results):
         row = _describe(results, system)
@@ -135,6 +139,7 @@ def rank_table(results: Results, bootstrap: Bootstrap) -> pd.DataFrame:
         "method",
         "scheme",
         "rank",
+        "budget",
         "caption",
         "sites",
         "trainable_parameters",
@@ -146,7 +151,7 @@ def rank_table(results: Results, bootstrap: Bootstrap) -> pd.DataFrame:
 
 
 def methods_table(results: Results, bootstrap: Bootstrap) -> pd.DataFrame:
-    """One row per method, at its best scheme and the common rank: scores, weights, time.
+    """One row per method, at its best scheme and its common rank or budget: scores, weights, time.
 
     `chosen` says how a row was picked: a best scheme is chosen on the very utterances it is scored
     on, so its accuracy is slightly flattered.
@@ -169,15 +174,13 @@ def _chosen(results: Results) -> Iterable[tuple[System, str]]:
     """One system per method, and how it was picked."""
     for method in dict.fromkeys(system.method for system in results.systems):
         group = [system for system in results.systems if system.method == method]
-        if len(group) == 1:
+        size = results.common_size(method)
+        if len(group) == 1 or size is None:
             yield group[0], "the only one"
             continue
-        ranks = {system.rank for system in group}
-        rank = results.common_rank if results.common_rank in ranks else max(ranks)
-        group = [system for system in group if system.rank == rank]
-        scored = [(results.mean(s, "emotion_accuracy"), s) for s in group]
-        best = max(scored, key=lambda e: e[0] if e[0] == e[0] else -1.0)[1]
-        yield best, f"best of {len(group)} at rank {rank}, on the same test utterances"
+        group = results.schemes_of(method)
+        best = results.best_of(group) or group[0]
+        yield best, f"best of {len(group)} at {size.words}, on the same test utterances"
 
 
 def costs_table(results: Results) -> pd.DataFrame:
@@ -247,6 +250,11 @@ _LATEX = {
     "findings": (f"Outcomes of EELE (arXiv 2408.10852) held against ours; {MAP_NOTE}.", 2),
     "judges": ("Emotion accuracy of every cell by every judge.", 2),
     "agreement": ("Agreement between the judges, with intervals over sentences.", 2),
+    "comparisons": (
+        "Differences in emotion accuracy, paired over sentences and seeds; intervals widened for the number of "
+        f"differences of each family; {MAP_NOTE}.",
+        2,
+    ),
 }
 
 #: What a LaTeX table leaves to the CSV, to fit a page.
@@ -270,6 +278,7 @@ _LATEX_COLUMNS = {
         *("accuracy_high", "n", "mean_probability_target", "recording_accuracy"),
     ),
     "agreement": AGREEMENT_COLUMNS,
+    "comparisons": ("family", "what", "than", "over", "difference", "low", "high", "larger"),
 }
 
 #: Wide text columns wrap.
@@ -284,7 +293,11 @@ def to_latex(name: str, table: pd.DataFrame, study: StudyConfig) -> str:
     """`table` as a LaTeX table (needs the package booktabs): escaped, rounded, `--` where empty."""
     title, digits = _LATEX[name]
     wanted = _LATEX_COLUMNS.get(name)
-    left_out = {"caption", "sites", "adapter_bytes", "n_scored", "n_total"} if not wanted else set()
+    left_out = (
+        {"budget", "caption", "sites", "adapter_bytes", "n_scored", "n_total"}
+        if not wanted
+        else set()
+    )
     columns = [c for c in wanted or table.columns if c in table.columns and c not in left_out]
     shown = pd.DataFrame(
         {

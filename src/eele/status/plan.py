@@ -74,6 +74,7 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
         "tables/costs.csv",
         "tables/judges.csv",
         "tables/agreement.csv",
+        "tables/comparisons.csv",
     ),
     "make_figures": ("figures",),
     "make_page": ("report/index.html", "provenance.json"),

@@ -1,0 +1,213 @@
+"""Accuracy against weights: the Pareto front, and which differences between systems are larger than their interval.
+
+Every difference is paired over sentences and seeds (`Bootstrap`), and its interval widened for the number of
+differences of its family (Bonferroni).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations, pairwise
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from eele.reporting.bootstrap import Bootstrap
+from eele.reporting.collect import Results, System, method_words, plain_system
+
+COMPARISON_COLUMNS = (
+    *("family", "what", "over", "than", "difference", "low", "high", "larger"),
+    *("weights", "weights_than", "comparisons", "detail"),
+)
+
+#: Families, in the order they are told, with the question each answers.
+FAMILIES = {
+    "method": "methods, each at its size, over the schemes both went to",
+    "scheme": "schemes, over the methods that went to both",
+    "method at scheme": "methods against the main one, at one scheme",
+    "front": "steps along the Pareto front: the next dearer system against the cheaper one",
+    "baseline": "the best system against the baselines",
+}
+LARGER, WITHIN, UNKNOWN = "yes", "no", "unknown"
+
+
+class Comparison(NamedTuple):
+    """Two sides of equal length, compared pair by pair and averaged."""
+
+    family: str
+    what: str
+    than: str
+    these: tuple[System, ...]
+    those: tuple[System, ...]
+    over: str = ""  # what the sides share
+
+
+def front(results: Results) -> list[System]:
+    """The trained systems that no system beats with as few weights, cheapest first.
+
+    The neutral model counts as one of no weights: what is recognised no better is not worth any.
+    """
+    trained = [*results.placed, *(s for s in [plain_system(results, "full")] if s is not None)]
+    points = [
+        (results.mean(s, "trainable_parameters"), -results.mean(s, "emotion_accuracy"), s)
+        for s in trained
+    ]
+    neutral = plain_system(results, "none")
+    best = results.mean(neutral, "emotion_accuracy") if neutral is not None else np.nan
+    best = best if np.isfinite(best) else -1.0
+    found = []
+    for weights, negative, system in sorted(p for p in points if np.isfinite(p[:2]).all()):
+        if np.isfinite(weights) and -negative > best:
+            best = -negative
+            found.append(system)
+    return found
+
+
+def comparisons_table(results: Results, bootstrap: Bootstrap) -> pd.DataFrame:
+    """One row per difference in mean emotion accuracy, `what` minus `than`: `COMPARISON_COLUMNS`.
+
+    `larger`: yes where the whole interval lies on one side of zero, no where it holds zero, unknown where there
+    are too few sentences for one. `weights` are means of trainable weights of either side.
+    """
+    drawn: dict[System, np.ndarray] = {}
+
+    def draws(system: System) -> np.ndarray:
+        if system not in drawn:
+            drawn[system] = bootstrap.mean_draws(system)
+        return drawn[system]
+
+    rows: list[dict[str, object]] = []
+    for family in FAMILIES:
+        members = list(_MEMBERS[family](results))
+        for pair in members:
+            sides = list(zip(pair.these, pair.those, strict=True))
+            points = [bootstrap.mean_point(a) - bootstrap.mean_point(b) for a, b in sides]
+            estimate = float(np.mean(points))
+            if not np.isfinite(estimate):
+                continue
+            low, high = bootstrap.difference_interval(
+                np.mean([draws(a) - draws(b) for a, b in sides], axis=0),
+                estimate,
+                bootstrap.utterances([*pair.these, *pair.those]),
+                len(members),
+            )
+            rows.append(
+                {
+                    **{"family": family, "what": pair.what, "over": pair.over, "than": pair.than},
+                    **{"difference": estimate, "low": low, "high": high},
+                    "larger": _larger(low, high),
+                    "weights": _weights(results, pair.these),
+                    "weights_than": _weights(results, pair.those),
+                    "comparisons": len(members),
+                    "detail": bootstrap.conditions(),
+                }
+            )
+    return pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
+
+
+def _larger(low: float, high: float) -> str:
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return UNKNOWN
+    return LARGER if low > 0 or high < 0 else WITHIN
+
+
+def _weights(results: Results, systems: tuple[System, ...]) -> float:
+    """Mean trainable weights; those of a baseline are none."""
+    weights = [results.mean(system, "trainable_parameters") for system in systems]
+    return float(np.mean(np.nan_to_num(weights)))
+
+
+def _by(results: Results, axis: str) -> dict[str, dict[str, System]]:
+    """Compared systems by method and then scheme, or by scheme and then method."""
+    found: dict[str, dict[str, System]] = {}
+    for system in results.compared:
+        first, second = system.method, system.scheme
+        if axis == "scheme":
+            first, second = second, first
+        found.setdefault(first, {})[second] = system
+    return found
+
+
+def _axis(results: Results, axis: str) -> Iterator[Comparison]:
+    """Pairs of methods over the schemes, or of schemes over the methods, that they have in common."""
+    words = method_words if axis == "method" else "scheme {}".format
+    shared_words = "scheme {}".format if axis == "method" else method_words
+    for (a, one), (b, other) in combinations(_by(results, axis).items(), 2):
+        shared = [key for key in one if key in other]
+        if shared:
+            these, those = (tuple(side[key] for key in shared) for side in (one, other))
+            over = ", ".join(map(shared_words, shared))
+            yield Comparison(axis, words(a), words(b), these, those, over)
+
+
+def _at_one_scheme(results: Results) -> Iterator[Comparison]:
+    main = results.main_method
+    for scheme, methods in _by(results, "scheme").items():
+        if main not in methods:
+            continue
+        for method, system in methods.items():
+            if method != main:
+                yield Comparison(
+                    "method at scheme",
+                    system.label,
+                    methods[main].label,
+                    (system,),
+                    (methods[main],),
+                    f"scheme {scheme}",
+                )
+
+
+def _front_steps(results: Results) -> Iterator[Comparison]:
+    for cheaper, dearer in pairwise(front(results)):
+        yield Comparison("front", dearer.label, cheaper.label, (dearer,), (cheaper,))
+
+
+def _baselines(results: Results) -> Iterator[Comparison]:
+    best = results.best_scheme()
+    for name in ("none", "full", "recording"):
+        system = plain_system(results, name)
+        if best is not None and system is not None:
+            yield Comparison("baseline", best.label, system.label, (best,), (system,))
+
+
+_MEMBERS = {
+    "method": lambda results: _axis(results, "method"),
+    "scheme": lambda results: _axis(results, "scheme"),
+    "method at scheme": _at_one_scheme,
+    "front": _front_steps,
+    "baseline": _baselines,
+}
+
+#: So many differences of a family are named in words; the table holds all.
+_NAMED = 6
+
+
+def in_words(table: pd.DataFrame) -> list[str]:
+    """Which differences are larger than their interval, a sentence or two per family."""
+    found = []
+    for family, question in FAMILIES.items():
+        rows = table[table["family"] == family]
+        if rows.empty:
+            continue
+        sure = rows[rows["larger"] == LARGER]
+        sure = sure.loc[sure["difference"].abs().sort_values(ascending=False, kind="stable").index]
+        said = [_said(row) for _, row in sure.head(_NAMED).iterrows()]
+        if len(sure) > _NAMED:
+            said.append(f"and {len(sure) - _NAMED} more")
+        unknown = int((rows["larger"] == UNKNOWN).sum())
+        text = f"{question[0].upper()}{question[1:]}: {len(sure)} of {len(rows)} differences are larger than their interval"
+        text += f" ({unknown} have none, too few sentences)" * bool(unknown)
+        found.append(text + (f": {'; '.join(said)}." if said else "."))
+    return found
+
+
+def _said(row: pd.Series) -> str:
+    """`bottleneck over LoRA by 0.12 (0.03 to 0.21)`: the better one first."""
+    from eele.reporting.markup import interval_text
+
+    better, worse = str(row["what"]), str(row["than"])
+    value, low, high = (float(row[key]) for key in ("difference", "low", "high"))
+    if value < 0:
+        better, worse, value, low, high = worse, better, -value, -high, -low
+    return f"{better} over {worse} by {value:.2f} ({interval_text(low, high)})"
