@@ -21,7 +21,7 @@ CELLS = {
     "rank": (CELL.replace("rank~8", "rank~0"), ["rank 0"]),
     "scheme": (CELL.replace("scheme~g", "scheme~z"), ["scheme 'z'", "a, b, c"]),
     "emotion": (CELL.replace("happy", "angryy"), ["emotion 'angryy'", "happy, sad"]),
-    "method": (CELL.replace("lora", "lara"), ["method 'lara'", "full, lora"]),
+    "method": (CELL.replace("lora", "lara"), ["method 'lara'", "lora, ", "none, recording"]),
     "axis missing": (CELL.replace("/seed~1", ""), ["seed missing"]),
     "spelling": (CELL.replace("rank~8", "rank~08"), ["write the cell as", "rank~8"]),
     "other study": (CELL.replace("demo", "nemo", 1), ["'demo', not 'nemo'", "--configfile"]),

@@ -44,21 +44,20 @@ class Comparison(NamedTuple):
 
 
 def front(results: Results) -> list[System]:
-    """The trained systems that no system beats with as few weights, cheapest first.
+    """The adapters that none beats with as few weights, cheapest first.
 
     The neutral model counts as one of no weights: what is recognised no better is not worth any.
     """
-    trained = [*results.placed, *(s for s in [plain_system(results, "full")] if s is not None)]
     points = [
         (results.mean(s, "trainable_parameters"), -results.mean(s, "emotion_accuracy"), s)
-        for s in trained
+        for s in results.placed
     ]
     neutral = plain_system(results, "none")
     best = results.mean(neutral, "emotion_accuracy") if neutral is not None else np.nan
     best = best if np.isfinite(best) else -1.0
     found = []
-    for weights, negative, system in sorted(p for p in points if np.isfinite(p[:2]).all()):
-        if np.isfinite(weights) and -negative > best:
+    for _, negative, system in sorted(p for p in points if np.isfinite(p[:2]).all()):
+        if -negative > best:
             best = -negative
             found.append(system)
     return found

@@ -47,7 +47,7 @@ WORDS = {
     "cost_accuracy": Words(
         "What does it cost?",
         "Emotion accuracy against trainable weights, a mark per method and scheme; bars are intervals, thin lines "
-        "join the sizes of one scheme. Ringed marks on the stepped line are the Pareto front: no system is "
+        "join the sizes of one scheme. Ringed marks on the stepped line are the Pareto front: no adapter is "
         "recognised as well with fewer weights.",
     ),
     "confusion": Words(

@@ -13,18 +13,22 @@ from eele.reporting.collect import Results, System, method_words, plain_system
 from eele.reporting.comparisons import front
 
 _MARKERS = "oDs^vPX"
+#: The colour of full fine-tuning is no adapter's.
+_COLOURS = tuple(colour for colour in style.CATEGORIES if colour != style.FULL)
 
 
 def method_looks(results: Results) -> dict[str, tuple[str, str]]:
-    """Method -> its colour and marker, the same in every figure."""
+    """Method -> its colour and marker."""
     return {
-        method: (style.CATEGORIES[i % len(style.CATEGORIES)], _MARKERS[i % len(_MARKERS)])
+        method: (_COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)])
         for i, method in enumerate(results.methods)
     }
 
 
 def draw_cost(plt: Any, results: Results, bootstrap: Bootstrap, folder: Path) -> None:
-    """A mark per method x scheme x size, the Pareto front among them; `none`, `full` and recordings as lines."""
+    """A mark per method x scheme x size, the Pareto front among them; `none`, `full` and recordings as lines:
+    a mark for `full`, far to the right, would press systems of one budget together.
+    """
     several = len(results.methods) > 1
     figure, axes = plt.subplots(figsize=(style.PAGE_WIDTH, 4.6) if several else (4.6, 3.3))
     points: list[tuple[float, float, str, str]] = []
@@ -64,9 +68,6 @@ def draw_cost(plt: Any, results: Results, bootstrap: Bootstrap, folder: Path) ->
             put(system, looks[system.method], 4.5, f"r{system.rank}" if one else "")
     for system in results.compared:
         put(system, looks[system.method], 7.5, system.scheme)
-    full = plain_system(results, "full")
-    if full:
-        put(full, (style.FULL, "s"), 7.5, "full")
     if len(edge) > 1:
         axes.plot(
             *np.array([place(system) for system in edge]).T,
@@ -80,7 +81,14 @@ def draw_cost(plt: Any, results: Results, bootstrap: Bootstrap, folder: Path) ->
     _label_points(figure, axes, points)
     axes.set_xlabel("trainable weights (log scale)")
     accuracy_axis(axes)
-    references(axes, results, {"recording": "recording", "full": "full", "none": "neutral\nmodel"})
+    full = plain_system(results, "full")
+    weights = results.mean(full, "trainable_parameters") if full else 0.0
+    names = {
+        "recording": "recording",
+        "full": f"full, {weights / 1e6:.1f} M",
+        "none": "neutral\nmodel",
+    }
+    references(axes, results, names)
     if several:
         for method, (colour, marker) in looks.items():
             axes.plot([], [], marker, color=colour, label=method_words(method))
@@ -133,8 +141,8 @@ def _label_points(figure: Any, axes: Any, points: list[tuple[float, float, str, 
     names: list[np.ndarray] = []
     for (x, y, label, colour), own in zip(points, list(taken), strict=True):
         width = 3 + 2.5 * len(label)
-        # Ranks lie on a line and full near the edge: a name above is not struck through.
-        places = [(0, 10), *around] if label.startswith("r") or label == "full" else around
+        # Ranks lie on a line: a name above is not struck through.
+        places = [(0, 10), *around] if label.startswith("r") else around
 
         def crowding(place: tuple[int, int], own: np.ndarray = own, width: float = width) -> float:
             spot = own + np.array(place) * scale * (1 + 0.04 * width)

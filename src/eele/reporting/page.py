@@ -223,6 +223,7 @@ def _results(results: Results) -> dict[str, Any]:
         "which flatters them slightly."
         if picked
         else "",
+        "several_methods": len(results.methods) > 1,
         "comparisons": comparisons_html(compared),
         "comparison_words": in_words(compared),
         "budgets": budgets_table(results),

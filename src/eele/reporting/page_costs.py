@@ -101,7 +101,7 @@ def comparisons_html(table: pd.DataFrame) -> HtmlTable:
             TableCell(str(row["larger"]), str(row["larger"])),
             number(row["weights"], 0),
             number(row["weights_than"], 0),
-            text(FAMILIES[str(row["family"])], "small"),
+            text(row["family"], title=FAMILIES[str(row["family"])]),
         ]
         for _, row in table.iterrows()
     ]
@@ -119,7 +119,6 @@ def comparisons_html(table: pd.DataFrame) -> HtmlTable:
         "Differences in emotion accuracy, paired over sentences and seeds; intervals widened for how many of a kind there are",
         headings,
         rows,
-        kind="prose",
     )
 
 

@@ -49,7 +49,8 @@ def placed(row: pd.Series, several: bool, note: str = "") -> TableCell:
 
 def _size(row: pd.Series) -> TableCell:
     """Rank, where there is one, and the budgets it was chosen for."""
-    note = "" if is_empty(row["budget"]) else f"for {row['budget']}"
+    asked = [] if is_empty(row["budget"]) else str(row["budget"]).split("; ")
+    note = "for " * bool(asked) + ", ".join(number(int(b), 0).text for b in asked)
     return number(row["rank"] if row["rank"] else None, 0, note=note)
 
 
