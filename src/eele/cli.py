@@ -298,7 +298,7 @@ def inspect_backbone(
     """Sites of a backbone: module names, layer types, wrappable or why not, parameters, LoRA parameters
     per unit of rank."""
     from eele.backbones import build
-    from eele.peft.lora import parameters_per_rank, refusal
+    from eele.peft.lora import Lora, parameters_per_rank
     from eele.sites import SITES, backbone_sites
 
     if name not in SITES:
@@ -306,7 +306,7 @@ def inspect_backbone(
     config = study.backbone.model_copy(update={"name": name})
     model = build(config, phones, speakers, study.audio)
     sites: dict[str, object] = {}
-    where = backbone_sites(config)
+    where, refusal = backbone_sites(config), Lora().refusal
     for site in where.names:
         modules = where.modules(model, site)
         rows = [

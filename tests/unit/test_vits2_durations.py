@@ -14,7 +14,7 @@ from eele.backbones.vits2.durations_adversarial import (
 )
 from eele.backbones.vits2.durations_flow import FlowDurationPredictor, PairFlow
 from eele.backbones.vits2.splines import rational_quadratic
-from eele.peft.lora import refusal
+from eele.peft.lora import Lora
 
 HIDDEN, SPEAKER = 6, 5
 
@@ -143,7 +143,7 @@ def test_the_published_size_and_what_lora_can_wrap():
     predictor = FlowDurationPredictor(192, 256)
     assert sum(p.numel() for p in predictor.parameters()) == pytest.approx(1_366_512, rel=0.02)
     layers = [m for m in predictor.modules() if isinstance(m, nn.Conv1d | nn.Linear)]
-    assert sum(refusal(layer) is None for layer in layers) == 51
+    assert sum(Lora().refusal(layer) is None for layer in layers) == 51
     depthwise = [m for m in layers if isinstance(m, nn.Conv1d) and m.groups > 1]
     assert len(depthwise) == 30 and len(layers) == 81
 

@@ -12,7 +12,7 @@ from eele.backbones import build
 from eele.config.models import AudioConfig, BackboneConfig
 from eele.peft import method
 from eele.peft.base import AdapterSpec
-from eele.peft.lora import parameters_per_rank, wrappable
+from eele.peft.lora import Lora, parameters_per_rank
 from eele.sites import SITES, backbone_sites
 
 
@@ -72,7 +72,7 @@ def test_lora_weights_per_rank_at_the_published_sizes() -> None:
     found: dict[str, dict[str, nn.Module]] = {}
     refused: dict[str, list[str]] = {}
     for site in ("text_encoder", "flow", "decoder", "duration"):
-        found[site], left = wrappable(model, backbone_sites(config), (site,))
+        found[site], left = Lora().wrappable(model, backbone_sites(config), (site,))
         refused[site] = sorted(entry["reason"].split(" (")[0] for entry in left)
     parts = {site: list(modules.values()) for site, modules in found.items()}
     text = found["text_encoder"]

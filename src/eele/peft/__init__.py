@@ -14,6 +14,35 @@ if TYPE_CHECKING:
 #: what its size counts (None: it has none, and its rank is 0).
 METHODS: Registry[Entry] = Registry("method")
 METHODS.register("lora", Entry("eele.peft.lora:Lora", "weights", "rank of the update"))
+METHODS.register("rslora", Entry("eele.peft.rslora:RsLora", "weights", "rank of the update"))
+METHODS.register(
+    "dora",
+    Entry(
+        "eele.peft.dora:Dora",
+        "weights",
+        "rank of the update",
+        frozenset(("linear", "convolution", "embedding")),
+    ),
+)
+METHODS.register(
+    "loha",
+    Entry(
+        "eele.peft.loha:Loha",
+        "weights",
+        "rank of either factor of the update",
+        frozenset(("linear", "convolution")),
+    ),
+)
+METHODS.register("ia3", Entry("eele.peft.ia3:Ia3", "weights", None, frozenset(("linear",))))
+METHODS.register(
+    "vera",
+    Entry(
+        "eele.peft.vera:Vera",
+        "weights",
+        "rows of the shared random matrices",
+        frozenset(("linear",)),
+    ),
+)
 METHODS.register("full", Entry("eele.peft.full:Full", "model", None))
 METHODS.register(
     "bottleneck", Entry("eele.peft.bottleneck:Bottleneck", "feed_forward", "inner channels")

@@ -55,7 +55,7 @@ class ConvTranspose1d(Conv1d):
         return product * float(self.scaling[adapter])
 
 
-#: Layer types that `peft` is told to wrap with the layers of this file.
+#: Layer type -> the layer of this file that wraps it.
 LAYERS: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv1d: Conv1d,
     nn.ConvTranspose1d: ConvTranspose1d,

@@ -19,8 +19,8 @@ class Linear(peft_layer.Linear):
     @property
     def weight(self) -> Tensor:
         """(out, in), with what every active adapter adds that is not merged."""
-        base: Any = self.get_base_layer()
-        weight: Tensor = base.weight
+        inner: Any = self.base_layer
+        weight: Tensor = inner.weight
         if self.disable_adapters:
             return weight
         for name in self.active_adapters:
@@ -33,5 +33,5 @@ class Linear(peft_layer.Linear):
         return weight
 
 
-#: Layer types that `peft` is told to wrap with the layers of this file.
+#: Layer type -> the layer of this file that wraps it.
 READ_LAYERS: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: Linear}
