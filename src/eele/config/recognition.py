@@ -18,10 +18,10 @@ class SmallEncoderConfig(Section):
     """The encoder this project trains itself: a Transformer on log-mels, by masked prediction of
     random-projection targets (BEST-RQ, arXiv 2202.01855) on the study's training speech."""
 
-    hidden_size: Count = Field(160, description="channels of the Transformer")
+    hidden_size: Count = Field(128, description="channels of the Transformer")
     layers: Count = Field(4, description="Transformer layers")
     heads: Count = Field(4, description="attention heads")
-    feed_forward_size: Count = Field(640, description="inner channels of the feed-forward")
+    feed_forward_size: Count = Field(512, description="inner channels of the feed-forward")
     dropout: Share = Field(0.1, description="dropout")
     codebooks: Count = Field(4, description="target codebooks, each with a projection of its own")
     codes: Count = Field(512, description="entries of a codebook")

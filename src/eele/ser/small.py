@@ -61,14 +61,13 @@ class LogMel(nn.Module):
 class FeedForward(nn.Module):
     """Two linear maps with a GELU between."""
 
-    def __init__(self, channels: int, inner: int, dropout: float) -> None:
+    def __init__(self, channels: int, inner: int) -> None:
         super().__init__()
         self.expand = nn.Linear(channels, inner)
         self.contract = nn.Linear(inner, channels)
-        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.contract(self.dropout(F.gelu(self.expand(x))))
+        out: Tensor = self.contract(F.gelu(self.expand(x)))
         return out
 
 
@@ -81,7 +80,7 @@ class Layer(nn.Module):
         self.attention_norm = nn.LayerNorm(size)
         self.attention = SelfAttention(size, config.heads)
         self.feed_norm = nn.LayerNorm(size)
-        self.feed_forward = FeedForward(size, config.feed_forward_size, config.dropout)
+        self.feed_forward = FeedForward(size, config.feed_forward_size)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -113,7 +112,6 @@ class SmallEncoder(Encoder):
         )
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(size)
 
     def facts(self) -> dict[str, Any]:
         return {"kind": "small", "sizes": self.config.model_dump(mode="json")}
@@ -144,6 +142,7 @@ class SmallEncoder(Encoder):
         states = [x]
         for layer in self.layers:
             x = layer(x, mask)
-            states.append(x)
-        states[-1] = self.norm(x)
+            # The stream grows from layer to layer; what is handed out is of one size, as from layers that
+            # normalise behind themselves, so that a head hears the last one as well as the first.
+            states.append(F.layer_norm(x, x.shape[-1:]))
         return tuple(states), mask
