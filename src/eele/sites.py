@@ -35,6 +35,8 @@ class Block:
     expand: str  # first map of the feed-forward
     contract: str  # last map of the feed-forward
     attention: str  # takes states (batch, time, channels) and a mask
+    key: str  # linear map of the attention
+    value: str  # linear map of the attention
     attention_norm: str | None  # where it stands before the attention; None where it follows it
     parts: frozenset[Part]  # what of the layer belongs to the site
     reads_weights: bool  # the attention computes with its maps' weights instead of calling the maps
@@ -48,6 +50,8 @@ class Layers:
     expand: str
     contract: str
     attention: str
+    key: str
+    value: str
     attention_norm: str | None = None
     parts: frozenset[Part] = frozenset(("attention", "feed_forward"))
     reads_weights: bool = False
@@ -60,6 +64,8 @@ class Layers:
             f"{name}.{self.expand}",
             f"{name}.{self.contract}",
             f"{name}.{self.attention}",
+            f"{name}.{self.key}",
+            f"{name}.{self.value}",
             f"{name}.{norm}" if norm else None,
             self.parts,
             self.reads_weights,
@@ -156,6 +162,8 @@ def width(model: nn.Module, block: Block) -> int:
     raise ConfigError(f"{block.contract} holds neither a linear map nor a convolution")
 
 
+#: Names of a layer's modules that both synthesisers use.
+_LAYER = ("expand", "contract", "attention", "attention.key", "attention.value")
 _BLOCK = 6  # query, key, value, output, expand, contract
 _BLOCK_NORMS = 2
 _PREDICTOR = 5  # two convolutions, two norms, read-out
@@ -172,7 +180,7 @@ def _fastspeech2() -> tuple[Site, ...]:
         return stack(c.decoder_layers) + 1 + 2 * c.postnet_layers - 1
 
     def layers(stack: str) -> Layers:
-        return Layers(rf"{stack}\.blocks\.\d+", "expand", "contract", "attention", "attention_norm")
+        return Layers(rf"{stack}\.blocks\.\d+", *_LAYER, "attention_norm")
 
     return (
         Site(
@@ -235,7 +243,7 @@ def _vits2() -> tuple[Site, ...]:
         return 3 + len(d.upsample_rates) * (1 + residual)
 
     def layers(stacks: str) -> Layers:
-        return Layers(rf"{stacks}\.blocks\.\d+", "expand", "contract", "attention")
+        return Layers(rf"{stacks}\.blocks\.\d+", *_LAYER)
 
     return (
         Site(

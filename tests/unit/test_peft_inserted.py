@@ -44,7 +44,14 @@ WITH_LAYERS = {
     ("vits2", "text_encoder"): 3,
     ("vits2", "flow"): 4,
 }
-INSERTED = ("bottleneck", "parallel_bottleneck", "prompt", "combined")
+INSERTED = (
+    "bottleneck",
+    "parallel_bottleneck",
+    "conv_adapter",
+    "prompt",
+    "prefix",
+    "combined",
+)
 LENGTHS = torch.tensor([9, 6])
 
 

@@ -53,7 +53,7 @@ class SelfAttention(nn.Module):
         self.output = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(batch, time, channels), (batch, time) bool -> (batch, time, channels)."""
+        """(batch, time, channels), (batch, time) bool, or numbers added to the scores -> (batch, time, channels)."""
         batch, time, channels = x.shape
         query, key, value = (
             projection(x).view(batch, time, self.heads, -1).transpose(1, 2)

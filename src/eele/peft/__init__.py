@@ -51,6 +51,17 @@ METHODS.register(
     "parallel_bottleneck",
     Entry("eele.peft.parallel_bottleneck:ParallelBottleneck", "feed_forward", "inner channels"),
 )
+METHODS.register(
+    "conv_adapter",
+    Entry(
+        "eele.peft.conv_adapter:ConvAdapter",
+        "feed_forward",
+        "inner channels: the next divisor of the layer's, or multiple, from here down",
+    ),
+)
+METHODS.register(
+    "prefix", Entry("eele.peft.prefix:Prefix", "attention", "keys, and as many values, per layer")
+)
 METHODS.register("prompt", Entry("eele.peft.prompt:Prompt", "attention", "vectors per layer"))
 METHODS.register(
     "combined",

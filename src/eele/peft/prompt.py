@@ -8,21 +8,17 @@ never masked and stand at the positions before the first frame, whose distances 
 
 from __future__ import annotations
 
-from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from eele.peft.base import AdapterSpec
 from eele.peft.inserted import Inserted, Insertion
+from eele.peft.masks import Call, longer
 
 if TYPE_CHECKING:
     from eele.sites import Block
-
-#: Arguments of attention modules that hold a mask of the states.
-_MASKS = ("attention_mask", "mask")
 
 
 class Vectors(nn.Module):
@@ -50,7 +46,8 @@ class InFront(Insertion):
         if block.attention_norm is not None:
             self._norm = (model.get_submodule(block.attention_norm),)
         attention = model.get_submodule(block.attention)
-        attention.register_forward_pre_hook(self.lengthen, with_kwargs=True)
+        # Before other adapters lengthen what the attention reads: prompts are neighbours of the frames.
+        attention.register_forward_pre_hook(self.lengthen, prepend=True, with_kwargs=True)
         attention.register_forward_hook(self.shorten)
 
     def vectors(self) -> Tensor | None:
@@ -63,38 +60,25 @@ class InFront(Insertion):
         vectors = self.vectors()
         if vectors is None:
             return None
-        call = signature(module.forward).bind(*args, **kwargs)
-        states_name = next(iter(call.arguments))
-        states = call.arguments[states_name]
+        call = Call(module, args, kwargs)
         for norm in self._norm:
             vectors = norm(vectors)
-        front = vectors.to(states.dtype).expand(len(states), -1, -1)
-        call.arguments[states_name] = torch.cat((front, states), dim=1)
-        for name in _MASKS:
-            if call.arguments.get(name) is not None:
-                call.arguments[name] = _longer(call.arguments[name], len(vectors))
-        return call.args, call.kwargs
+        mask = None if call.mask is None else longer(call.mask, len(vectors))
+        return call.put_in_front(vectors, mask)
 
     def shorten(self, module: nn.Module, args: Any, output: Any) -> Any:
         """Hook after the attention. Position biases in its output keep their length for the next layer's."""
         count = sum(len(adapter()) for adapter, _ in self.active())
         if count == 0:
             return output
-        if isinstance(output, tuple):
-            return (output[0][:, count:], *output[1:])
-        return output[:, count:]
+        return without(output, count)
 
 
-def _longer(mask: Tensor, count: int) -> Tensor:
-    """A mask of `count` more positions in front, which all may read and which read what the first one reads.
-
-    (batch, time), 1 or True where there is speech; or (batch, heads, queries, keys), True or 0 where a query
-    may read a key.
-    """
-    readable = 1.0 if mask.dtype == torch.bool or mask.dim() == 2 else 0.0
-    if mask.dim() == 4 and mask.shape[2] > 1:
-        mask = torch.cat((mask[:, :, :1].expand(-1, -1, count, -1), mask), dim=2)
-    return F.pad(mask, (count, 0), value=readable)
+def without(output: Any, count: int) -> Any:
+    """An attention's output without its first `count` states."""
+    if isinstance(output, tuple):
+        return (output[0][:, count:], *output[1:])
+    return output[:, count:]
 
 
 class Prompt(Inserted):

@@ -97,6 +97,7 @@ def _site(
     stable = type(one).__name__.endswith("StableLayerNorm")
     maps = [m for part in parts for m in names.maps[part]]
     stack = "|".join(re.escape(layer) for layer in layers)
+    _, key, value, _ = names.maps["attention"]
     within = "|".join(re.escape(m) for m in maps)
     return Site(
         name,
@@ -107,6 +108,8 @@ def _site(
             names.expand,
             names.contract,
             names.attention,
+            key,
+            value,
             names.attention_norm if names.norm_first or stable else None,
             frozenset(parts),
             # WavLM hands the weights of its maps to a function of torch's.

@@ -38,7 +38,7 @@ class RelativeAttention(nn.Module):
             nn.init.xavier_uniform_(projection.weight)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(batch, time, channels), (batch, time) bool -> (batch, time, channels).
+        """(batch, time, channels), (batch, time) bool, or numbers added to the scores -> (batch, time, channels).
 
         Keys reach `window` places beyond both ends, where the mask hides them: each query's neighbours
         then lie at the same offsets from the diagonal, and the relative parts are a strided view of the
@@ -51,7 +51,8 @@ class RelativeAttention(nn.Module):
         )
         query = query / math.sqrt(channels // self.heads)
         beyond = (0, 0, self.window, self.window)
-        hidden = torch.where(mask, 0.0, _HIDDEN).to(key.dtype)[:, None, :, None]
+        added = mask if mask.is_floating_point() else torch.where(mask, 0.0, _HIDDEN)
+        hidden = added.to(key.dtype)[:, None, :, None]
         hidden = F.pad(hidden, beyond, value=_HIDDEN).expand(-1, self.heads, -1, -1)
         keys = torch.cat((F.pad(key, beyond), hidden), dim=3)
         queries = F.pad(query, (0, 1), value=1.0)
