@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eele import __version__
-from eele.cells import Cell, check_cell, sweep
+from eele.cells import Cell, check_cell, left_out, sweep
 from eele.config import StudyConfig, load_study
 from eele.errors import ConfigError, EeleError
 from eele.paths import StudyPaths
@@ -227,6 +227,8 @@ def _validate(arguments: argparse.Namespace) -> None:
         f"{study.study}: valid; {len(cells)} cells, {trained} of them trained, "
         f"emotions {', '.join(study.emotions)}, corpora {', '.join(c.id for c in study.corpora)}"
     )
+    for method, scheme, reason in left_out(study):
+        print(f"left out: {method} at scheme {scheme}: {reason}")
 
 
 def _recognition(study: StudyConfig) -> str:

@@ -38,6 +38,7 @@ def test_a_rank_more_adds_cells_and_moves_none():
 FURTHER = [
     {"method": "prompt", "schemes": list("abcdefgh"), "ranks": [2], "skip_impossible": True},
     {"method": "bottleneck", "schemes": ["c"], "ranks": [4]},
+    {"method": "ia3", "schemes": ["a"]},
 ]
 
 
@@ -106,6 +107,7 @@ def test_a_cell_outside_the_sweep_may_be_asked_for():
     [
         ({"rank": 0}, "rank 0 is not allowed"),
         ({"rank": -2}, "rank -2"),
+        ({"method": "ia3"}, "rank '8'.*0"),
         ({"method": "prompt"}, "scheme 'g'.*prompt cannot be attached at site 'duration'"),
         ({"scheme": "z"}, "scheme 'z'.*a, b, c, d, e, f, g, h"),
         ({"scheme": "-"}, "scheme '-'"),

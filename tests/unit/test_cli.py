@@ -66,6 +66,17 @@ def test_validate_accepts_a_good_config(tmp_path: Path, capsys: pytest.CaptureFi
     assert "52 of them trained" in capsys.readouterr().out
 
 
+def test_validate_tells_what_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "some.yaml"
+    path.write_text(
+        "sweep: [{method: prompt, schemes: [a, e], ranks: [2], skip_impossible: true}]\n"
+    )
+    assert main(["validate", str(path)]) == 0
+    assert "left out: prompt at scheme e: prompt cannot be" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("what", LISTS)
 def test_every_list_has_lines(what: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", what]) == 0

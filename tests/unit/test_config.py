@@ -42,6 +42,10 @@ MISTAKES = {
         {"sweep": [{"method": "full", "budgets": ["2k"]}]},
         ["sweep.0", "no ranks or budgets"],
     ),
+    "one size only": (
+        {"sweep": [{"method": "ia3", "schemes": ["a"], "budgets": ["2k"]}]},
+        ["sweep.0", "method ia3 has one size"],
+    ),
     "lora without schemes": ({"sweep": [{"budgets": ["2k"]}]}, ["sweep.0", "needs schemes"]),
     "unknown method": ({"sweep": [{**LORA, "method": "lara"}]}, ["sweep.0.method", "'lara'"]),
     "unknown scheme": (
