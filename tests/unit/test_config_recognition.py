@@ -52,6 +52,13 @@ def test_mistakes_are_named(values: dict[str, Any], message: str) -> None:
     assert message in str(caught.value)
 
 
+def test_an_encoder_hears_corpora_of_the_study() -> None:
+    with pytest.raises(
+        ConfigError, match=r"encoders\.small\.small\.corpora: unknown corpus 'vctk'"
+    ):
+        check_study({"encoders": {"small": {"small": {"corpora": ["vctk"]}}}})
+
+
 def test_a_gender_is_one_of_two_words() -> None:
     with pytest.raises(ConfigError, match=r"genders\.anna"):
         check_study({"corpora": [{"adapter": "esd", "genders": {"anna": "f"}}]})

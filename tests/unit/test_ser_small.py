@@ -126,6 +126,18 @@ def test_statistics_bring_the_speech_to_zero_mean(tmp_path: Path) -> None:
     assert (joined.std(0) - 1).abs().max() < 0.35
 
 
+def test_an_encoder_hears_the_corpora_it_names(tmp_path: Path) -> None:
+    make_study(tmp_path)
+    paths = StudyPaths.of("study", tmp_path)
+    manifest = pd.read_csv(paths.manifest)
+    theirs = manifest["speaker"] == "s_bert"
+    manifest.assign(corpus=theirs.map({True: "d", False: "c"})).to_csv(paths.manifest, index=False)
+    assert set(unlabelled(paths, ["d"])["speaker"]) == {"s_bert"}
+    assert set(unlabelled(paths)["speaker"]) == set(manifest["speaker"])
+    with pytest.raises(DataError, match="no recording of e in the split train"):
+        unlabelled(paths, ["e"])
+
+
 def test_what_is_heard_does_not_depend_on_the_memory(tmp_path: Path) -> None:
     make_study(tmp_path)
     rows = unlabelled(StudyPaths.of("study", tmp_path))

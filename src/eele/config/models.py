@@ -320,6 +320,7 @@ class StudyConfig(Section):
         for corpus_id in ids:
             if ids.count(corpus_id) > 1:
                 raise ValueError(f"corpora: two corpora are named '{corpus_id}'; set `name` on one")
+        self._check_encoders(ids)
         if self.recognition is not None:
             self._check_recognition(self.recognition, ids)
         self._check_judges()
@@ -338,6 +339,16 @@ class StudyConfig(Section):
             else f"take {', '.join(refused)} out, or set skip_impossible: true"
         )
         raise ValueError(f"sweep.{index}.schemes: scheme '{scheme}': {reason}; {way_out}")
+
+    def _check_encoders(self, ids: list[str]) -> None:
+        """What an encoder hears are corpora of the study."""
+        for name, encoder in self.encoders.items():
+            for corpus in encoder.small.corpora:
+                if corpus not in ids:
+                    raise ValueError(
+                        f"encoders.{name}.small.corpora: unknown corpus '{corpus}'; the study "
+                        f"has: {', '.join(ids)}"
+                    )
 
     def _check_judges(self) -> None:
         """A judge's encoder is the study's; a published judge in use knows all emotions of the study."""

@@ -29,6 +29,11 @@ class SmallEncoderConfig(Section):
     mask_frames: Count = Field(40, description="masked at a time, in 10 ms frames")
     mask_share: Share = Field(0.4, description="share of the frames where a mask begins or goes on")
     crop_s: Positive = Field(3.0, description="longest stretch of an utterance in a batch, seconds")
+    corpora: tuple[Name, ...] = Field(
+        (),
+        description="names of the study's corpora it hears, without labels; all when empty. Leave out one "
+        "whose speakers are held out of a testbed, and the encoder does not know them either",
+    )
     steps: Annotated[int, Field(ge=0)] = Field(
         1000, description="steps of masked prediction; 0 leaves random weights, the baseline"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Collection
 from typing import Any
 
 import pandas as pd
@@ -55,7 +56,7 @@ def _train(study: StudyConfig, paths: StudyPaths, name: str, config: EncoderConf
     started = time.monotonic()
     torch.set_num_threads(study.runtime.pretrain_threads)
     fabric = make_fabric(study.runtime, study.runtime.devices)
-    rows = unlabelled(paths)
+    rows = unlabelled(paths, config.small.corpora)
     recordings = Recordings.of(paths.root, rows, study.runtime.cache_mb)
     train, validation = (
         list(rows.loc[rows["split"] == split, "utterance_id"]) for split in ("train", "validation")
@@ -129,8 +130,9 @@ def _write(
     write_json(folder / "training.json", facts)
 
 
-def unlabelled(paths: StudyPaths) -> pd.DataFrame:
-    """Rows of the manifest an encoder may hear: training and validation sentences, sorted by utterance_id.
+def unlabelled(paths: StudyPaths, corpora: Collection[str] = ()) -> pd.DataFrame:
+    """Rows of the manifest an encoder may hear: training and validation sentences of `corpora` (all when
+    empty), sorted by utterance_id.
 
     Raises DataError without a manifest or training recordings, or where a sentence held out for test
     is among them.
@@ -139,6 +141,8 @@ def unlabelled(paths: StudyPaths) -> pd.DataFrame:
         raise DataError(f"{paths.manifest} is missing; run the rule assemble_manifest first")
     manifest = pd.read_csv(paths.manifest, dtype=str, keep_default_na=False)
     rows = manifest[manifest["split"].isin(["train", "validation"])]
+    if corpora:
+        rows = rows[rows["corpus"].isin(corpora)]
     held = set(manifest.loc[manifest["split"] == "test", "sentence"]) & set(rows["sentence"])
     if held:
         raise DataError(
@@ -146,7 +150,8 @@ def unlabelled(paths: StudyPaths) -> pd.DataFrame:
             "split; an encoder may not hear what is tested on: run the rule assemble_manifest again"
         )
     if not (rows["split"] == "train").any():
-        raise DataError(f"{paths.manifest}: no recording in the split train")
+        of = f" of {', '.join(corpora)}" if corpora else ""
+        raise DataError(f"{paths.manifest}: no recording{of} in the split train")
     return rows.sort_values("utterance_id", ignore_index=True)
 
 
