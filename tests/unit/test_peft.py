@@ -227,6 +227,21 @@ def test_foreign_adapter_is_refused() -> None:
         how.load(third, state)
 
 
+@pytest.mark.parametrize("other", ["lora", "bottleneck"])
+def test_fully_tuned_weights_stand_alone(other: str) -> None:
+    how, sites = method("full"), backbone_sites(CONFIG)
+    state = how.state(model())
+    net = model()
+    method(other).attach(net, sites, spec(other, ("decoder",), 2))
+    with pytest.raises(CheckpointError, match="into the plain neutral model, alone"):
+        how.load(net, state)
+    net = model()
+    how.load(net, state)
+    method(other).attach(net, sites, spec(other, ("decoder",), 2))
+    with pytest.raises(ConfigError, match="into the plain neutral model, alone"):
+        how.scale(net, 0.5)
+
+
 def test_site_that_matches_the_wrong_number_of_modules_stops() -> None:
     net = model()
     net.decoder.blocks = net.decoder.blocks[:1]

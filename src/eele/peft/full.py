@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _BASE = "_eele_full_base"
 _DELTA = "_eele_full_delta"
+_ALONE = "fully tuned weights can only be plugged into the plain neutral model, alone"
 
 
 class Full(Method):
@@ -36,9 +37,7 @@ class Full(Method):
     def load(self, model: nn.Module, state: Mapping[str, Tensor], name: str = "adapter") -> None:
         own = model.state_dict()
         if own.keys() != state.keys():
-            raise CheckpointError(
-                "fully tuned weights can only be plugged into the plain neutral model, alone"
-            )
+            raise CheckpointError(_ALONE)
         # The base is kept so that a strength can be set, and unset exactly.
         setattr(model, _BASE, {key: value.detach().clone() for key, value in own.items()})
         setattr(model, _DELTA, {key: state[key].to(own[key].device) for key in own})
@@ -48,10 +47,13 @@ class Full(Method):
         base: dict[str, Tensor] | None = getattr(model, _BASE, None)
         if base is None:
             raise ConfigError("full: load the tuned weights before setting their strength")
+        own = model.state_dict()
+        if own.keys() != base.keys():
+            raise ConfigError(_ALONE)
         tuned: dict[str, Tensor] = getattr(model, _DELTA)
         exact = {0.0: base, 1.0: tuned}.get(weight)
         with torch.no_grad():
-            for key, value in model.state_dict().items():
+            for key, value in own.items():
                 value.copy_(exact[key] if exact else torch.lerp(base[key], tuned[key], weight))
 
     def merge(self, model: nn.Module) -> None:
