@@ -1,7 +1,9 @@
-"""The smoke study with two judges, run through the real Snakefile to its tables and page."""
+"""The smoke study with two judges and three methods, run through the real Snakefile to its tables and page."""
 
 import csv
 import json
+import subprocess
+import sys
 
 import pytest
 from running import HERE, ROOT, SMOKE, run
@@ -80,6 +82,42 @@ def test_a_judge_says_what_it_and_its_encoder_heard(study):
         listened = {*heard["utterances"], *heard["unlabelled"]}
         assert {split[name] for name in listened} == {"train", "validation"}
         assert bool(heard["unlabelled"]) == (judge == "ear")
+
+
+def test_every_method_has_its_cells_and_the_page_tells_what_was_left_out(study):
+    rows = [row for row in table(study, "cells") if row["trainable_parameters"]]
+    (bottleneck,) = [row for row in rows if row["method"] == "bottleneck"]
+    assert (bottleneck["scheme"], bottleneck["budget"]) == ("c", "2000")
+    # One layer of 48 channels: 97 weights for an inner channel, and 48.
+    assert int(bottleneck["trainable_parameters"]) == 97 * int(bottleneck["rank"]) + 48 == 1988
+    (prompt,) = [row for row in rows if row["method"] == "prompt"]
+    assert int(prompt["trainable_parameters"]) == 3 * 48 and prompt["budget"] == ""
+    families = {row["family"] for row in table(study, "comparisons")}
+    assert families >= {"method", "scheme", "baseline"}
+    page = (study / "report" / "index.html").read_text(encoding="utf-8")
+    assert 'id="table-left-out"' in page and "bottleneck cannot be attached at site" in page
+    assert 'id="table-budgets"' in page and 'id="table-comparisons"' in page
+
+
+@pytest.mark.parametrize("cell", ["bottleneck/c/20/happy", "prompt/a/3/happy"])
+def test_an_adapter_of_any_method_speaks(folder, cell):
+    def say(*options):
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "eele.cli", "say", "The sun is up.", "--study", "smoke"),
+                *(*options, "-o", "said.wav"),
+            ],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return (folder / "said.wav").read_bytes()
+
+    neutral = say()
+    assert say("--cell", cell, "--intensity", "0") == neutral
+    assert say("--cell", cell) != neutral
+    assert say("--cell", f"{cell}:0.5", "--cell", "lora/g/2/happy") != neutral
 
 
 def test_a_second_run_has_nothing_to_do(folder):
