@@ -5,6 +5,7 @@ from running import ROOT
 
 from eele.cells import sweep
 from eele.config import load_study
+from eele.workflow import judge_encoders
 
 SHIPPED = [ROOT / "config" / "config.yaml", *sorted((ROOT / "config" / "studies").glob("*.yaml"))]
 STUDIES = [path for path in SHIPPED if load_study(path).recognition is None]
@@ -15,7 +16,6 @@ NEEDED_ONCE = {
     "index_alignment",
     "index_features",
     "pretrain",
-    "train_judge",
     "train_recogniser",
     "make_tables",
     "make_figures",
@@ -34,6 +34,8 @@ def test_a_shipped_study_plans_every_stage_and_cell(snakemake, tmp_path, path):
     jobs = answer.jobs
     assert {rule for rule in NEEDED_ONCE if jobs[rule] != 1} == set()
     assert jobs["collect_corpus"] == jobs["clean_corpus"] == len(study.corpora)
+    assert jobs["train_judge"] == len(study.evaluation.judges)
+    assert jobs.get("prepare_encoder", 0) == len(set(judge_encoders(study).values()))
     assert jobs["align"] == study.alignment.shards
     assert jobs["extract_features"] == study.features.shards
     assert jobs["train_cell"] == sum(cell.trained for cell in cells)
