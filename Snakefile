@@ -16,6 +16,7 @@ include: "workflow/rules/alignment.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/cells.smk"
+include: "workflow/rules/combining.smk"
 include: "workflow/rules/recognition.smk"
 
 

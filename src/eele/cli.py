@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eele import __version__
-from eele.cells import Cell, check_cell, left_out, sweep
+from eele.cells import left_out, sweep
+from eele.combining import weighted_cells
 from eele.config import StudyConfig, load_study
 from eele.errors import ConfigError, EeleError
 from eele.paths import StudyPaths
-from eele.vocabulary import NOT_APPLICABLE, SCHEMES, scheme_sites
+from eele.vocabulary import SCHEMES, scheme_sites
 
 if TYPE_CHECKING:
     from eele.text.lexicon import Lexicon
@@ -124,53 +125,15 @@ def _study(name: str, results: Path) -> tuple[StudyConfig, StudyPaths]:
     return load_study(paths.config), paths
 
 
-def parse_cell(text: str, study: StudyConfig) -> Cell:
-    """A trained cell named by its folder or as METHOD/SCHEME/RANK/EMOTION[/SEED], in the sweep or not."""
-    if "~" in text:
-        cell = Cell.parse(text)
-    else:
-        parts = text.split("/")
-        if parts[0] == "full" and len(parts) in (2, 3):
-            parts = ["full", NOT_APPLICABLE, "0", *parts[1:]]
-        if len(parts) not in (4, 5) or not parts[2].isdigit():
-            raise ConfigError(
-                f"cell '{text}': expected METHOD/SCHEME/RANK/EMOTION[/SEED], full/EMOTION[/SEED], "
-                "or a cell's folder"
-            )
-        seed = parts[4] if len(parts) == 5 else str(study.seeds[0])
-        cell = Cell(study.backbone.name, parts[0], parts[1], int(parts[2]), parts[3], seed)
-    if not cell.trained:
-        raise ConfigError(
-            f"cell '{text}' has no adapter to plug; leave --cell out for the neutral voice"
-        )
-    return check_cell(cell, study)
-
-
-def _weighted(text: str, study: StudyConfig) -> tuple[Cell, float]:
-    name, colon, weight = text.rpartition(":")
-    if not colon:
-        return parse_cell(text, study), 1.0
-    try:
-        return parse_cell(name, study), float(weight)
-    except ValueError:
-        raise ConfigError(f"--cell {text}: the weight '{weight}' is not a number") from None
-
-
 def _say(arguments: argparse.Namespace) -> None:
     if arguments.output.exists() and not arguments.output.is_file():
         # The file is replaced whole: a device such as /dev/null would be, too.
         raise ConfigError(f"-o {arguments.output}: not a regular file; give the name of a WAV file")
     study, paths = _study(arguments.study, arguments.results)
-    cells = [_weighted(text, study) for text in arguments.cell]
-    names = [cell.path for cell, _ in cells]
-    if len(set(names)) != len(names):
-        raise ConfigError("--cell: the same cell is named twice; give it one weight")
-    if sum(cell.method == "full" for cell, _ in cells) and len(cells) > 1:
-        raise ConfigError("--cell: method full moves every weight and cannot be mixed with others")
+    cells = weighted_cells(arguments.cell, study, "--cell")
 
+    from eele.combining.plugging import plug_cells, set_weights
     from eele.neutral import NeutralModel
-    from eele.peft import method
-    from eele.peft.stored import plug
     from eele.synthesis import Synthesiser, write_wav
     from eele.text.lexicon import Lexicon
 
@@ -181,9 +144,9 @@ def _say(arguments: argparse.Namespace) -> None:
     neutral = NeutralModel.open(paths.neutral)
     speaker = _voice(arguments.speaker, neutral.speakers, study)
     model = neutral.load(paths.neutral)
-    for number, (cell, weight) in enumerate(cells):
-        plug(model, neutral, paths.neutral, paths.cell(cell) / "adapter", f"cell{number}")
-        method(cell.method).scale(model, weight * arguments.intensity, f"cell{number}")
+    plugged = [cell for cell, _ in cells]
+    plug_cells(model, neutral, paths, plugged)
+    set_weights(model, plugged, [weight * arguments.intensity for _, weight in cells])
     lexicon: Lexicon = Lexicon.load(paths, study)
     language = arguments.language or _language(paths, speaker)
     phones = lexicon.phones_of(arguments.text, language)

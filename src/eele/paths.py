@@ -97,6 +97,10 @@ class StudyPaths:
     def cell(self, cell: Cell) -> Path:
         return self.root / "cells" / cell.path
 
+    def combining(self, name: str) -> Path:
+        """Folder of one mixture of adapters: neutral/, <point>/ (speech), utterances.csv, points.csv."""
+        return self.root / "combining" / name
+
     @property
     def tables(self) -> Path:
         return self.root / "tables"

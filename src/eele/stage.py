@@ -37,6 +37,7 @@ _ITEMS: dict[str, tuple[Callable[[str], Any], str]] = {
         str,
         "path of a recogniser: encoder~E/method~M/sites~S/size~N/testbed~T/fold~F/seed~K",
     ),
+    "mixture": (str, "name of an entry of `combining`"),
     "cell": (str, "path of a cell: backbone~B/method~M/scheme~S/rank~R/emotion~E/seed~N"),
 }
 
@@ -64,7 +65,7 @@ def run(stage: Callable[..., None], *items: str, arguments: list[str] | None = N
     """Parse the command line, call `stage(study, paths, *items)` and exit with the job's code.
 
     `items` are the options whose values the stage takes after study and paths, in that order: corpus,
-    shard, alignment_shard, judge, encoder, testbed, cell, recognition (checked against the study) or threads.
+    shard, alignment_shard, judge, encoder, testbed, mixture, cell, recognition (checked against the study) or threads.
 
     Exit codes: 0 done; 1 failed; 2 wrong config or usage; 130 interrupted. A failure prints one
     message on stderr; with `--log` everything else, tracebacks too, goes to that file.
@@ -170,6 +171,14 @@ def _item(study: Any, name: str, value: Any) -> Any:
         from eele.ser.cells import RecognitionCell, check_recognition_cell
 
         return check_recognition_cell(RecognitionCell.parse(value), study)
+    if name == "mixture":
+        from eele.combining import mixtures
+
+        mixed = mixtures(study)
+        if value not in mixed:
+            names = ", ".join(mixed) or "none"
+            raise ConfigError(f"--mixture: unknown mixture '{value}'; allowed: {names}")
+        return mixed[value]
     if name == "encoder" and value not in study.encoders:
         raise ConfigError(
             f"--encoder: unknown encoder '{value}'; allowed: {', '.join(study.encoders)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -152,10 +152,7 @@ def synthesise_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
             "see manifest.csv, rejected.csv and alignment/alignment.csv"
         )
     manifest = _manifest(paths)
-    lines = [
-        Line(f"{i}.wav", "test", i, row["speaker"], row["text"], row["language"])
-        for i, row in ((i, manifest[i]) for i in ids)
-    ]
+    lines = test_lines(ids, manifest)
     if cell.spoken:
         lines += _free_texts(study, manifest, select.adaptation_speakers(study, store.index))
         said = _speak(study, paths, cell, lines)
@@ -163,7 +160,16 @@ def synthesise_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
         said = _copy(study, paths, store, lines)
     else:
         said = [_recorded(paths, store, line, manifest[line.utterance_id]) for line in lines]
-    _write(study, paths.cell(cell) / "speech", lines, said)
+    with atomic_folder(paths.cell(cell) / "speech") as folder:
+        write_speech(study, folder, lines, said)
+
+
+def test_lines(ids: Sequence[str], manifest: Mapping[str, Mapping[str, str]]) -> list[Line]:
+    """What is said of test utterances; `manifest` holds their rows by utterance id."""
+    return [
+        Line(f"{i}.wav", "test", i, row["speaker"], row["text"], row["language"])
+        for i, row in ((i, manifest[i]) for i in ids)
+    ]
 
 
 def _speak(study: StudyConfig, paths: StudyPaths, cell: Cell, lines: list[Line]) -> list[Utterance]:
@@ -239,15 +245,15 @@ def write_wav(path: Path, samples: np.ndarray, sample_rate_hz: int) -> None:
     soundfile.write(path, np.clip(samples, -1, 1), sample_rate_hz, subtype="PCM_16", format="WAV")
 
 
-def _write(study: StudyConfig, folder: Path, lines: list[Line], said: list[Utterance]) -> None:
-    with (
-        atomic_folder(folder) as temporary,
-        open(temporary / "speech.csv", "w", newline="", encoding="utf-8") as handle,
-    ):
+def write_speech(
+    study: StudyConfig, folder: Path, lines: Sequence[Line], said: Sequence[Utterance]
+) -> None:
+    """Write each utterance as WAV, and speech.csv, into `folder`."""
+    with open(folder / "speech.csv", "w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
         writer.writerow(SPEECH_COLUMNS)
         for line, utterance in zip(lines, said, strict=True):
-            write_wav(temporary / line.file, utterance.samples, study.audio.sample_rate_hz)
+            write_wav(folder / line.file, utterance.samples, study.audio.sample_rate_hz)
             phones, durations = " ".join(utterance.phones), " ".join(map(str, utterance.durations))
             writer.writerow(
                 [

@@ -198,6 +198,10 @@ STAGES = {
         ("synthesis", "adaptation.speakers", *(f"evaluation.{key}" for key in _SCORED)),
         ("train_judge", "train_recogniser"),
     ),
+    "combine": Stage(
+        ("synthesis", "adaptation.speakers", *(f"evaluation.{key}" for key in _SCORED)),
+        ("train_judge", "train_recogniser"),
+    ),
     "prepare_encoder": Stage(("encoders",), ("assemble_manifest",), version=2),
     "divide_testbed": Stage(("recognition.testbeds",), ("assemble_manifest",)),
     "recognise": Stage(
@@ -261,6 +265,7 @@ def gpus(study: StudyConfig) -> dict[str, int]:
         "train_recogniser": one,
         "train_cell": one,
         "synthesise_cell": one,
+        "combine": one,
         "prepare_encoder": several,
         "recognise": one,
     }

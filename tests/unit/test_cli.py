@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from eele.cells import Cell
-from eele.cli import LISTS, inspect_backbone, main, parse_cell
+from eele.cli import LISTS, inspect_backbone, main
+from eele.combining import parse_cell
 from eele.config import StudyConfig, dump_study
 from eele.errors import ConfigError
 

@@ -143,7 +143,15 @@ def test_the_plan_is_what_the_rules_declare(fake: Fake) -> None:
                 re.findall(r'"<(?:results>/|(?=cell>|recogniser>))(.*?)"', block[1])
             )
     plan: dict[str, set[str]] = {}
-    vits2 = check_study({**fake.study.model_dump(mode="json"), "backbone": {"name": "vits2"}})
+    combined = {"mine": {"cells": ["lora/g/4/happy"], "intensities": [0, 1]}}
+    vits2 = check_study(
+        {
+            **fake.study.model_dump(mode="json"),
+            "backbone": {"name": "vits2"},
+            "combining": combined,
+        }
+    )
+    assert sum(job.stage == "train_cell" for job in jobs(vits2)) == len(fake.trained) + 1
     hifigan = check_study(
         {**fake.study.model_dump(mode="json"), "synthesis": {"vocoder": "hifigan"}}
     )

@@ -10,6 +10,7 @@ from snakemake.settings.enums import Quietness
 from eele import cluster, deployment, failed, locking
 from eele import workflow as eele_workflow
 from eele.cells import AXES, Cell, check_cell, sweep
+from eele.combining import mixtures
 from eele.config import dump_study
 from eele.errors import ConfigError
 from eele.io import write_text
@@ -32,6 +33,7 @@ try:
     )
     software_variables = deployment.job_variables(STUDY, SOFTWARE, Path(workflow.basedir))
     CELLS = sweep(STUDY)
+    MIXTURES = mixtures(STUDY)
 except ConfigError as error:
     sys.exit(f"eele: {error}")
 
@@ -84,6 +86,8 @@ pathvars:
 wildcard_constraints:
     corpus="|".join(CORPORA),
     judge="|".join(STUDY.evaluation.judges),
+    # Nothing is combined: nothing is called so.
+    mixture="|".join(MIXTURES) or "-",
     shard=r"\d+",
     backbone=r"[a-z0-9_]+|-",
     method=r"[a-z0-9_]+",
@@ -202,6 +206,31 @@ def voice_of(wildcards):
     ]
     adapter = [f"{folder_of(cell)}/adapter/adapter.safetensors"]
     return files + adapter * cell.trained
+
+
+def voices():
+    """The models that every mixture is spoken with."""
+    folders = ["neutral", *["vocoder"] * eele_workflow.trains_vocoder(STUDY)]
+    return [f"{RESULTS}/{f}/model.{kind}" for f in folders for kind in ("safetensors", "json")]
+
+
+def adapters_of(wildcards):
+    """What is plugged together, in the sweep or not."""
+    cells = MIXTURES[wildcards.mixture].cells
+    return [f"{folder_of(cell)}/adapter/adapter.safetensors" for cell in cells]
+
+
+def mixture_params(wildcards):
+    """What identifies a mixture: its cells, their sites, and the points."""
+    mixture = MIXTURES[wildcards.mixture]
+    cells = [(cell.path.as_posix(), cell.sites(STUDY)) for cell in mixture.cells]
+    return [cells, [(point.at, point.weights) for point in mixture.points]]
+
+
+def before_mixture(wildcards):
+    cells = MIXTURES[wildcards.mixture].cells
+    stages = dict.fromkeys(s for cell in cells for s in eele_workflow.before_cell(cell, STUDY))
+    return [LINEAGES[stage] for stage in stages]
 
 
 @eele_workflow.asked_often

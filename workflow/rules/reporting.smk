@@ -12,6 +12,7 @@ rule make_tables:
         cells("metrics.json"),
         cells("utterances.csv"),
         cells("adapter/training.json", trained=True),
+        [f"{RESULTS}/combining/{mixture}/points.csv" for mixture in MIXTURES],
         [f"{RESULTS}/corpora/{corpus}/source.json" for corpus in CORPORA],
     output:
         "<results>/tables/cells.csv",
@@ -23,6 +24,7 @@ rule make_tables:
         "<results>/tables/judges.csv",
         "<results>/tables/agreement.csv",
         "<results>/tables/comparisons.csv",
+        "<results>/tables/combining.csv",
     log:
         "<results>/logs/make_tables.log",
     benchmark:
@@ -38,7 +40,7 @@ rule make_tables:
         runtime=30,
     params:
         config=CONFIG,
-        version=3,
+        version=4,
         study=IDENTITY,
     shell:
         "python scripts/make_tables.py --config {params.config}" " --log {log} --threads {threads}"

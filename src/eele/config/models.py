@@ -14,6 +14,7 @@ from eele.config.backbones import (
     HifiGanConfig,
     Vits2Config,
 )
+from eele.config.combining import CombiningConfig
 from eele.config.data import (
     AlignmentConfig,
     AudioConfig,
@@ -34,6 +35,7 @@ from eele.config.data import (
 from eele.config.evaluation import EvaluationConfig, RecogniserConfig
 from eele.config.recognition import EncoderConfig, RecognitionConfig
 from eele.config.sweep import SweepBlock
+from eele.errors import ConfigError
 from eele.peft import refusal
 from eele.vocabulary import NOT_APPLICABLE, SCHEMES, SITES, Emotion, scheme_sites
 
@@ -44,6 +46,7 @@ __all__ = [
     "AudioConfig",
     "BackboneConfig",
     "CleaningConfig",
+    "CombiningConfig",
     "CorpusConfig",
     "DemoCorpusConfig",
     "DeploymentConfig",
@@ -257,6 +260,9 @@ class StudyConfig(Section):
         VocoderConfig(), description="training of the vocoder hifigan, where the study uses it"
     )
     evaluation: EvaluationConfig = Field(EvaluationConfig(), description="scores")
+    combining: dict[Name, CombiningConfig] = Field(
+        {}, description="adapters plugged together and scaled, by name (docs/sweep.md)"
+    )
     encoders: dict[Name, EncoderConfig] = Field(
         {"small": EncoderConfig()}, description="speech encoders of emotion recognisers, by name"
     )
@@ -324,6 +330,7 @@ class StudyConfig(Section):
         if self.recognition is not None:
             self._check_recognition(self.recognition, ids)
         self._check_judges()
+        self._check_combining()
         return self
 
     def _check_sites(self, index: int, block: SweepBlock) -> None:
@@ -369,6 +376,20 @@ class StudyConfig(Section):
                     f"evaluation.published_judges.{name}.labels: none means {', '.join(lacking)}; a judge "
                     "must know neutral and every emotion of the study"
                 )
+
+    def _check_combining(self) -> None:
+        """What is plugged together are cells that the study can build."""
+        if not self.combining:
+            return
+        if self.recognition is not None:
+            raise ValueError("combining: a study of recognition has no voice to plug adapters into")
+        # Cells know the study, so they are imported when there is one.
+        from eele.combining.mixtures import mixtures
+
+        try:
+            mixtures(self)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
 
     def _check_recognition(self, recognition: RecognitionConfig, ids: list[str]) -> None:
         """Encoders and corpora that a study of recognition names must be the study's."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,13 +106,28 @@ def cell_items(study: StudyConfig, paths: StudyPaths, cell: Cell, of: Recordings
     """
     from eele.training.select import cell_ids
 
-    folder = paths.cell(cell) / "speech"
-    lines = {row["utterance_id"]: row for row in _read_lines(folder) if row["kind"] == "test"}
     expected = cell_ids(study, of.store.index, cell.emotion, "test")
+    folder = paths.cell(cell) / "speech"
+    return spoken_items(study, paths, folder, expected, of, f"emotion '{cell.emotion}'")
+
+
+def spoken_items(
+    study: StudyConfig,
+    paths: StudyPaths,
+    folder: Path,
+    expected: Sequence[str],
+    of: Recordings,
+    what: str,
+) -> list[Item]:
+    """The utterances that a folder of speech has to hold, in their order; `what` they are stands in messages.
+
+    Raises DataError when speech.csv is missing, damaged or names other utterances.
+    """
+    lines = {row["utterance_id"]: row for row in _read_lines(folder) if row["kind"] == "test"}
     foreign = sorted(set(lines) - set(expected))
     if foreign:
         raise DataError(
-            f"{folder / 'speech.csv'}: '{foreign[0]}' is no test utterance of emotion '{cell.emotion}' "
+            f"{folder / 'speech.csv'}: '{foreign[0]}' is no test utterance of {what} "
             f"({len(foreign)} such); delete the folder and synthesise the cell again"
         )
     items = []

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io as text_io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from eele.metrics.cases import Item, Recordings, cell_items, neutral_counterpart
 from eele.metrics.speaker_similarity import study_space
 from eele.paths import StudyPaths
 from eele.reporting.columns import judge_columns
+
+if TYPE_CHECKING:
+    from eele.metrics.recogniser import Recogniser
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +50,7 @@ UTTERANCE_COLUMNS = (
 
 
 @dataclass
-class _Scored:
+class Scored:
     """One utterance: what was measured, and why something was not."""
 
     item: Item
@@ -63,13 +66,15 @@ def score_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
     reason and not counted in n_scored; its other scores are kept. Raises DataError where the cell's
     speech, the features, a judge or the recogniser is missing.
     """
+    from eele.metrics import recogniser
+
     of = Recordings(study, paths)
     items = cell_items(study, paths, cell, of)
     if not items:
         raise DataError(
             f"no test utterance of emotion '{cell.emotion}'; see manifest.csv and alignment/alignment.csv"
         )
-    rows = [_Scored(item) for item in items]
+    rows = [Scored(item) for item in items]
     neutral = neutral_counterparts(study, paths, cell, items, of)
     space = study_space(of.store)
     for row in rows:
@@ -88,11 +93,14 @@ def score_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
         )
         if name not in neutral:
             row.reasons.append("the neutral model's speech of this sentence cannot be read")
-    _transcribe(study, paths, [row.case for row in rows if row.case])
-    heard = {name: _judge(study, paths, name, rows) for name in study.evaluation.judges}
+    transcribe(recogniser.load(study, paths), rows)
+    heard = {
+        name: listen(judges.load(study, paths, name), name, study, rows)
+        for name in study.evaluation.judges
+    }
     _hand_first_judgement(rows, heard[study.evaluation.judges[0]])
     for row in rows:
-        _measure(row)
+        measure(row, METRICS)
 
     units = units_of([i.sentence for i in items], [i.speaker for i in items])
     scores: dict[str, float | None] = {}
@@ -125,24 +133,24 @@ def score_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
     _provenance(study, paths, cell)
 
 
-def _transcribe(study: StudyConfig, paths: StudyPaths, cases: list[Case]) -> None:
-    from eele.metrics import recogniser
-
-    heard = recogniser.load(study, paths).transcribe([case.spoken.mel for case in cases])
+def transcribe(listener: Recogniser, rows: Sequence[Scored]) -> None:
+    """Fill in what the recogniser hears in every row's utterance."""
+    cases = [row.case for row in rows if row.case]
+    heard = listener.transcribe([case.spoken.mel for case in cases])
     for case, phones in zip(cases, heard, strict=True):
         case.hypothesis = phones
 
 
 #: Probabilities of each row's utterance by emotion, None where the judge could not hear it.
-_Judgement = list[dict[str, float] | None]
+Judgement = list[dict[str, float] | None]
 
 
-def _judge(study: StudyConfig, paths: StudyPaths, name: str, rows: list[_Scored]) -> _Judgement:
-    judge = judges.load(study, paths, name)
+def listen(judge: judges.Judge, name: str, study: StudyConfig, rows: Sequence[Scored]) -> Judgement:
+    """What the judge called `name` hears in each row; why it cannot is added to the row's reasons."""
     able = [row for row in rows if row.case is not None]
     result: dict[int, dict[str, float]] = {}
 
-    def listen(some: Sequence[_Scored]) -> None:
+    def ask(some: Sequence[Scored]) -> None:
         found = judge.probabilities(
             [row.item.samples for row in some if row.item.samples is not None],
             study.audio.sample_rate_hz,
@@ -153,27 +161,28 @@ def _judge(study: StudyConfig, paths: StudyPaths, name: str, rows: list[_Scored]
             result[id(row)] = dict(zip(judge.classes, map(float, probabilities), strict=True))
 
     try:
-        listen(able)
+        ask(able)
     except DataError:
         # One utterance spoils the batch: find which, and keep the others.
         for row in able:
             try:
-                listen([row])
+                ask([row])
             except DataError as error:
                 row.reasons.append(f"judge {name}: {error}")
     return [result.get(id(row)) for row in rows]
 
 
-def _hand_first_judgement(rows: list[_Scored], judgement: _Judgement) -> None:
+def _hand_first_judgement(rows: list[Scored], judgement: Judgement) -> None:
     for row, probabilities in zip(rows, judgement, strict=True):
         if row.case:
             row.case.probabilities = probabilities
 
 
-def _measure(row: _Scored) -> None:
+def measure(row: Scored, names: Iterable[str]) -> None:
+    """Fill in the scores of these metrics, or the reasons why there are none."""
     if row.case is None:
         return
-    for name in METRICS:
+    for name in names:
         try:
             score = METRICS[name].compute(row.case)
         except NotScoredError as error:
@@ -183,32 +192,51 @@ def _measure(row: _Scored) -> None:
             row.scores[name] = score
 
 
-def _summary(
-    study: StudyConfig, spec: MetricSpec, scores: Sequence[Score | None], units: Sequence[str]
-) -> dict[str, float | None]:
-    """Column and interval of one metric; null where no utterance has a value."""
+class Estimate(NamedTuple):
+    """A mean over utterances with its interval; None where there is none."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+def estimate(
+    study: StudyConfig,
+    spec: MetricSpec,
+    scores: Sequence[Score | None],
+    units: Sequence[str],
+    comparisons: int = 1,
+) -> Estimate:
+    """Mean of the utterances that have a value and its interval, widened for `comparisons` (Bonferroni)."""
     kept = [(s, unit) for s, unit in zip(scores, units, strict=True) if s is not None]
-    columns: dict[str, float | None] = dict.fromkeys(
-        (spec.name, f"{spec.name}_low", f"{spec.name}_high")
-    )
     if not kept:
-        return columns
+        return Estimate(None, None, None)
     values = np.array([s.value for s, _ in kept])
     weights = np.array([s.weight for s, _ in kept])
-    columns[spec.name] = float(spec.summarise(values, weights))
     evaluation = study.evaluation
+    confidence = evaluation.confidence
     found = interval(
         spec.summarise,
         values,
         weights,
         [unit for _, unit in kept],
         evaluation.bootstrap_samples,
-        evaluation.confidence,
+        confidence if comparisons == 1 else 1 - (1 - confidence) / comparisons,
         evaluation.seed,
     )
-    if found:
-        columns[f"{spec.name}_low"], columns[f"{spec.name}_high"] = found
-    return columns
+    return Estimate(float(spec.summarise(values, weights)), *(found or (None, None)))
+
+
+def _summary(
+    study: StudyConfig, spec: MetricSpec, scores: Sequence[Score | None], units: Sequence[str]
+) -> dict[str, float | None]:
+    """Column and interval of one metric; null where no utterance has a value."""
+    found = estimate(study, spec, scores, units)
+    return {
+        spec.name: found.value,
+        f"{spec.name}_low": found.low,
+        f"{spec.name}_high": found.high,
+    }
 
 
 def _of_recordings(spec: MetricSpec, cell: Cell, items: list[Item], of: Recordings) -> float | None:
@@ -238,7 +266,7 @@ def _of_recordings(spec: MetricSpec, cell: Cell, items: list[Item], of: Recordin
 
 
 def _judgement(
-    study: StudyConfig, cell: Cell, judgement: _Judgement, units: Sequence[str]
+    study: StudyConfig, cell: Cell, judgement: Judgement, units: Sequence[str]
 ) -> dict[str, Any]:
     """A judge's entry in metrics.json."""
     kept = [(p, unit) for p, unit in zip(judgement, units, strict=True) if p is not None]
@@ -259,7 +287,7 @@ def _judgement(
     }
 
 
-def _table(rows: list[_Scored], heard: Mapping[str, _Judgement]) -> str:
+def _table(rows: list[Scored], heard: Mapping[str, Judgement]) -> str:
     """utterances.csv; empty cells where something was not measured. `heard`: judgements by judge."""
     buffer = text_io.StringIO()
     of_judges = judge_columns(list(heard))

@@ -89,7 +89,7 @@ def method_words(method: str) -> str:
 #: Columns that hold names, even where these are numbers.
 _TEXTS = (
     *("utterance_id", "speaker", "sentence", "reason", "testbed", "encoder", "fold"),
-    "budget",
+    *("budget", "point", "weights"),
 )
 
 

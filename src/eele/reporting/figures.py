@@ -15,6 +15,7 @@ from eele.reporting import style
 from eele.reporting.bootstrap import Bootstrap
 from eele.reporting.collect import Results, System, load_results, method_words
 from eele.reporting.examples import write_examples
+from eele.reporting.figures_combining import draw_combining
 from eele.reporting.figures_cost import accuracy_axis, draw_cost, references
 from eele.reporting.figures_curves import curve_figures, draw_curves
 from eele.reporting.figures_detail import draw_confusion, draw_shifts
@@ -74,7 +75,7 @@ WORDS = {
 
 
 def figure_names(study: StudyConfig) -> list[str]:
-    """Names of the study's figures, but for the examples: those of `WORDS` that it has."""
+    """Names of the study's figures, but for the examples and mixtures: those of `WORDS` that it has."""
     drawn = curve_figures(study)
     return [name for name in WORDS if not name.endswith("_curves") or name in drawn]
 
@@ -91,6 +92,7 @@ def write_figures(study: StudyConfig, paths: StudyPaths) -> None:
             draw_confusion,
             draw_shifts,
             draw_curves,
+            draw_combining,
         ):
             draw(plt, results, bootstrap, paths.figures)
         write_examples(plt, results)

@@ -28,10 +28,12 @@ from eele.reporting.collect import (
 from eele.reporting.comparisons import COMPARISON_COLUMNS, front, in_words
 from eele.reporting.examples import example_clips, example_name
 from eele.reporting.figures import WORDS, figure_names
+from eele.reporting.figures_combining import combining_name
 from eele.reporting.figures_curves import curve_figures, curves_of, last_values
 from eele.reporting.figures_detail import recording_shift
 from eele.reporting.findings import FINDING_COLUMNS
 from eele.reporting.markup import interval_text, is_empty, shown
+from eele.reporting.page_combining import combining_section
 from eele.reporting.page_conditions import data_and_conditions
 from eele.reporting.page_costs import (
     budgets_table,
@@ -235,6 +237,7 @@ def _results(results: Results) -> dict[str, Any]:
         "figures": {name: _figure(results, name) for name in figure_names(results.study)},
         "curves": curve_figures(results.study),
         "examples": _examples(results),
+        "combined": _combined(results),
         "energy_note": ""
         if quality.energy_comparable(results.study, results.paths)
         else "Energy: a corpus of this study is normalised per file, so its energy shifts mean nothing.",
@@ -311,6 +314,22 @@ def _alt(results: Results, name: str) -> str:
     if name in curve_figures(results.study):
         return f"{words} At the end, {last_values(curves_of(results, name)) or 'no curves'}."
     return f"{words} The figures stand in the tables of this page."
+
+
+def _combined(results: Results) -> list[dict[str, Any]]:
+    """Each mixture with its figure, which its sentences describe."""
+    return [
+        {
+            **mixed,
+            "figure": _figure(
+                results,
+                combining_name(mixed["mixture"]),
+                alt=f"{mixed['title']}. {' '.join(mixed['found'])}",
+                words="Above, the mean probability of each emotion; below, F0 and speaking rate.",
+            ),
+        }
+        for mixed in combining_section(results)
+    ]
 
 
 def _examples(results: Results) -> list[dict[str, Any]]:

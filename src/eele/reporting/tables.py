@@ -14,6 +14,7 @@ from eele.paths import StudyPaths
 from eele.reporting.bootstrap import Bootstrap
 from eele.reporting.collect import Results, System, load_results
 from eele.reporting.columns import SCORE_COLUMNS
+from eele.reporting.combining import combining_table
 from eele.reporting.comparisons import comparisons_table
 from eele.reporting.findings import MAP_NOTE, findings_table
 from eele.reporting.judges import AGREEMENT_COLUMNS, agreement_table, judges_table
@@ -24,7 +25,7 @@ FURTHER_SCORES = tuple(c for c in SCORE_COLUMNS if not c.startswith("emotion_acc
 
 TABLES = (
     *("cells", "scheme_by_emotion", "rank", "methods", "costs", "findings"),
-    *("judges", "agreement", "comparisons"),
+    *("judges", "agreement", "comparisons", "combining"),
 )
 
 COST_COLUMNS = (
@@ -49,6 +50,7 @@ def write_tables(study: StudyConfig, paths: StudyPaths) -> None:
         "judges": judges_table(results),
         "agreement": agreement_table(results),
         "comparisons": comparisons_table(results, bootstrap),
+        "combining": combining_table(study, paths),
     }
     for name, table in tables.items():
         write_csv(paths.tables / f"{name}.csv", table)
@@ -255,6 +257,10 @@ _LATEX = {
         f"differences of each family; {MAP_NOTE}.",
         2,
     ),
+    "combining": (
+        "Adapters plugged together: what is heard, and F0 and rate against the neutral model's speech.",
+        2,
+    ),
 }
 
 #: What a LaTeX table leaves to the CSV, to fit a page.
@@ -279,6 +285,10 @@ _LATEX_COLUMNS = {
     ),
     "agreement": AGREEMENT_COLUMNS,
     "comparisons": ("family", "what", "than", "over", "difference", "low", "high", "larger"),
+    "combining": (
+        *("mixture", "at", "weights", "judge", "accuracy", "accuracy_low", "accuracy_high"),
+        *("f0_mean_shift_st", "rate_ratio", "phone_error_rate", "n_scored", "n_total"),
+    ),
 }
 
 #: Wide text columns wrap.

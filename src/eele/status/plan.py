@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eele.cells import AXES, sweep
+from eele.combining import combined_cells
 from eele.config import StudyConfig
 from eele.paths import StudyPaths
 from eele.ser.cells import AXES as RECOGNISER_AXES
@@ -16,7 +17,7 @@ from eele.ser.cells import recognition_of
 from eele.ser.sweep import known_folds, recognisers
 from eele.workflow import judge_encoders, neutral_files, trains_vocoder
 
-#: Stage -> outputs of one of its jobs; `{item}` is the corpus, shard, judge, encoder, testbed or path of the cell.
+#: Stage -> outputs of one of its jobs; `{item}` is the corpus, shard, judge, encoder, testbed, mixture or path of the cell.
 OUTPUTS: dict[str, tuple[str, ...]] = {
     "collect_corpus": (
         "corpora/{item}/manifest.csv",
@@ -65,6 +66,11 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
         "cells/{item}/utterances.csv",
         "cells/{item}/provenance.json",
     ),
+    "combine": (
+        "combining/{item}/points.csv",
+        "combining/{item}/utterances.csv",
+        "combining/{item}/provenance.json",
+    ),
     "make_tables": (
         "tables/cells.csv",
         "tables/scheme_by_emotion.csv",
@@ -75,6 +81,7 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
         "tables/judges.csv",
         "tables/agreement.csv",
         "tables/comparisons.csv",
+        "tables/combining.csv",
     ),
     "make_figures": ("figures",),
     "make_page": ("report/index.html", "provenance.json"),
@@ -154,6 +161,8 @@ def jobs(study: StudyConfig, paths: StudyPaths | None = None) -> list[Job]:
 
 def _of_synthesis(study: StudyConfig) -> dict[str, list[str]]:
     cells = sweep(study)
+    # What is only plugged together is trained, and neither spoken nor scored by itself.
+    trained = [*(cell for cell in cells if cell.trained), *combined_cells(study)]
     once = [name for name in OUTPUTS if name not in (*_OF_EVERY_STUDY, *_OF_RECOGNITION)]
     return {
         **{stage: [""] for stage in once},
@@ -162,9 +171,10 @@ def _of_synthesis(study: StudyConfig) -> dict[str, list[str]]:
         "train_vocoder": [""] * trains_vocoder(study),
         "train_judge": list(study.evaluation.judges),
         "prepare_encoder": list(dict.fromkeys(judge_encoders(study).values())),
-        "train_cell": [cell.path.as_posix() for cell in cells if cell.trained],
+        "train_cell": [cell.path.as_posix() for cell in dict.fromkeys(trained)],
         "synthesise_cell": [cell.path.as_posix() for cell in cells],
         "score_cell": [cell.path.as_posix() for cell in cells],
+        "combine": list(study.combining),
     }
 
 
