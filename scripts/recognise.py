@@ -1,4 +1,4 @@
-"""Train one recogniser of emotion on one fold of a testbed and score it on the fold's test recordings."""
+"""Train one recogniser on one fold of a testbed and score it on the fold's test recordings."""
 
 from eele.stage import run
 

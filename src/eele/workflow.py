@@ -114,8 +114,15 @@ def encoder_parameters(study: StudyConfig, name: str) -> dict[str, Any]:
 
 
 def testbed_parameters(study: StudyConfig, name: str) -> dict[str, Any]:
-    """What identifies a testbed."""
-    return recognition_of(study).testbeds[name].model_dump(mode="json")
+    """What identifies a testbed: its target where it is another than the first there was, the emotion."""
+    config = recognition_of(study).testbeds[name]
+    first = {"target"} if config.target == "emotion" else set()
+    return config.model_dump(mode="json", exclude=first)
+
+
+def reads_lexicon(study: StudyConfig, testbed: str) -> bool:
+    """Whether what is recognised in a testbed are the phones of the lexicon."""
+    return recognition_of(study).testbeds[testbed].target == "phones"
 
 
 def judge_encoders(study: StudyConfig) -> dict[str, str]:
@@ -140,9 +147,12 @@ def judge_parameters(study: StudyConfig, name: str) -> dict[str, Any]:
 
 
 def before_recogniser(study: StudyConfig, encoder: str, testbed: str) -> list[str]:
-    """Digests of what a recogniser stands on: of its own encoder and testbed, not of their neighbours."""
-    before = lineages(study)["assemble_manifest"]
-    return [
+    """Digests of what a recogniser stands on: of its own encoder and testbed, not of their neighbours, and of
+    the lexicon where it recognises phones."""
+    digests = lineages(study)
+    before = digests["assemble_manifest"]
+    lexicon = [digests["build_lexicon"]] if reads_lexicon(study, testbed) else []
+    return lexicon + [
         hash_json([name, STAGES[name].version, values, before])
         for name, values in (
             ("prepare_encoder", encoder_parameters(study, encoder)),

@@ -44,6 +44,23 @@ def test_a_study_of_recognition_has_defaults_for_all_but_its_testbeds() -> None:
             "classes: bored: labels four has neutral, happy, sad, angry",
         ),
         ({"testbeds": {"a": {"fold": "session"}}}, "folds"),
+        ({"testbeds": {"a": {"target": "words"}}}, "target"),
+        (
+            {"testbeds": {"a": {"target": "speaker"}}},
+            "target speaker: folds leave_one_speaker_out keep the test's speakers out of training",
+        ),
+        (
+            {"testbeds": {"a": {"target": "speaker", "folds": "session"}}},
+            "target speaker: folds session",
+        ),
+        (
+            {"testbeds": {"a": {"target": "phones", "labels": "four"}}},
+            "target phones takes no labels and no classes",
+        ),
+        (
+            {"testbeds": {"a": {"target": "speaker", "folds": "official", "classes": ["sad"]}}},
+            "target speaker takes no labels and no classes",
+        ),
     ],
 )
 def test_mistakes_are_named(values: dict[str, Any], message: str) -> None:

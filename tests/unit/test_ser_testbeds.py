@@ -331,3 +331,42 @@ def test_every_recording_is_the_test_once_and_nothing_stands_in_two_parts(
         parts = [{unit[name] for name in ids} for ids in fold.parts.values()]
         assert all(parts) and sum(map(len, parts)) == n
         assert len(set().union(*parts)) == n
+
+
+def test_speakers_are_classes_over_unseen_sentences(tmp_path: Path) -> None:
+    rows = spoken(("ann", "ben"), emotions=("sad", "happy"))
+    config, paths = study(tmp_path, target="speaker", folds="sentences")
+    write_manifest(paths, rows)
+    table = testbeds.table(config, paths, "here")
+    assert testbeds.classes(table) == ("ann", "ben")
+    (fold,) = testbeds.folds(table, testbeds.testbed_config(config, "here"))
+    assert who(fold.train) == who(fold.test) == {"ann", "ben"}
+    assert not who(fold.train, 3) & who(fold.test, 3)
+    counts = testbeds.counts(table, fold)
+    assert counts.loc["test"].to_dict() == {"ann": 2, "ben": 2}
+    with pytest.raises(ConfigError, match="1 class left"):
+        made(tmp_path, spoken(("ann",)), target="speaker", folds="sentences")
+
+
+def test_an_official_split_by_speaker_has_no_speaker_to_learn(tmp_path: Path) -> None:
+    rows = [
+        row | {"partition": part}
+        for part, name in (("train", "ann"), ("validation", "ben"), ("test", "cat"))
+        for row in spoken((name,), emotions=("sad",))
+    ]
+    with pytest.raises(DataError, match=r"min_per_class 4 training recordings of ben \(0\), cat"):
+        made(tmp_path, rows, target="speaker", folds="official")
+
+
+def test_phones_have_no_classes_and_need_texts(tmp_path: Path) -> None:
+    rows = spoken(("ann", "ben", "cat"), emotions=("sad",))
+    config, paths = study(tmp_path, target="phones")
+    write_manifest(paths, rows)
+    table = testbeds.table(config, paths, "here")
+    assert testbeds.classes(table) == () and set(table["label"]) == {""}
+    found = testbeds.folds(table, testbeds.testbed_config(config, "here"))
+    assert [fold.name for fold in found] == ["ann", "ben", "cat"]
+    assert testbeds.counts(table, found[0]).empty
+    rows[0]["text"] = ""
+    with pytest.raises(ConfigError, match="target phones: no text is known of box"):
+        made(tmp_path, rows, target="phones")

@@ -21,7 +21,7 @@ FOLD = "demo_mark-to-demo_steph"
 RECOGNISER = (
     f"recognition/encoder~small/method~lora/sites~feed_forward/size~2/testbed~voices/fold~{FOLD}"
 )
-SYNTHESIS = {"build_lexicon", "align", "extract_features", "pretrain", "train_judge", "train_cell"}
+SYNTHESIS = {"train_aligner", "align", "extract_features", "pretrain", "train_judge", "train_cell"}
 
 
 def where(folder, *configs):
@@ -51,8 +51,9 @@ def rows(file):
 
 def test_every_recogniser_is_scored_and_every_method_has_its_row(study):
     methods = rows(study / "tables" / "recognition.csv")
-    assert [row["method"] for row in methods] == ["head", "lora"]
-    assert len(rows(study / "tables" / "recognition_folds.csv")) == 4
+    assert [row["method"] for row in methods] == ["head", "lora"] * 3
+    assert len(rows(study / "tables" / "recognition_folds.csv")) == 8
+    methods = methods[:2]
     for row in methods:
         assert row["n_scored"] == row["n_total"] == "48"
         assert 0 <= float(row["uar"]) <= 1
@@ -64,12 +65,42 @@ def test_every_recogniser_is_scored_and_every_method_has_its_row(study):
     assert not (study / "features").exists()
 
 
+def test_speakers_and_phones_are_recognised_on_sentences_that_were_not_heard(study):
+    methods = rows(study / "tables" / "recognition.csv")
+    assert [(row["target"], row["score"]) for row in methods[::2]] == [
+        ("emotion", "uar"),
+        ("speaker", "accuracy"),
+        ("phones", "per"),
+    ]
+    _, _, *who, head, lora = methods
+    for row in who:
+        # Two sentences, in three emotions, by two voices.
+        assert row["n_scored"] == row["n_total"] == "12"
+        assert row["value"] == row["accuracy"]
+        assert "of one gender" in row["fairness_reason"]
+    for row in (head, lora):
+        assert row["uar"] == row["accuracy"] == ""
+        assert float(row["value"]) > 0
+        assert row["n_scored"] == row["n_total"] == "12"
+    assert float(lora["gain"]) == pytest.approx(float(head["value"]) - float(lora["value"]))
+    folder = study / "recognition/encoder~small/method~head/sites~-/size~0"
+    (said,) = (folder / "testbed~said").rglob("scores.json")
+    scores = json.loads(said.read_text())
+    assert scores["per"] == pytest.approx(scores["n_errors"] / scores["n_phones"])
+    assert json.loads(said.with_name("training.json").read_text())["set_aside"] == []
+    assert (study / "lexicon" / "lexicon.tsv").is_file()
+    page = (study / "report" / "index.html").read_text(encoding="utf-8")
+    assert "Which few weights does it take to hear an emotion or a speaker or phones?" in page
+    for part in ("Speaker classification, who", "Phone recognition, said", 'id="table-tasks"'):
+        assert part in page
+
+
 def test_the_page_is_one_file(study):
     page = (study / "report" / "index.html").read_text(encoding="utf-8")
     assert "LoRA 2 (feed forward)" in page
     assert not re.search(r"""(src|href)=["']https?://[^"']+\.(js|css|png|svg)""", page)
     record = json.loads((study / "provenance.json").read_text(encoding="utf-8"))
-    assert record["stages"]["recognise"]["jobs"] == 4
+    assert record["stages"]["recognise"]["jobs"] == 8
 
 
 def test_nothing_of_a_training_is_left_behind(study):
@@ -85,7 +116,7 @@ def test_a_second_run_has_nothing_to_do_and_a_method_more_trains_just_that(folde
         " {method: prompt, sites: [layers], size: 1}]}"
     )
     jobs = run("-n", *where(folder, more), check=True).jobs
-    assert jobs["recognise"] == 2
+    assert jobs["recognise"] == 4
     assert {"prepare_encoder", "divide_testbed", "assemble_manifest"} & set(jobs) == set()
 
 
@@ -93,11 +124,11 @@ def test_another_training_trains_all_again_and_another_encoder_no_testbed(folder
     other = tmp_path / "other.yaml"
     other.write_text("recognition: {training: {epochs: 3}}")
     jobs = run("-n", *where(folder, other), check=True).jobs
-    assert jobs["recognise"] == 4
+    assert jobs["recognise"] == 8
     assert "prepare_encoder" not in jobs
     other.write_text("encoders: {small: {seed: 2}}")
     jobs = run("-n", *where(folder, other), check=True).jobs
-    assert (jobs["prepare_encoder"], jobs["recognise"]) == (1, 4)
+    assert (jobs["prepare_encoder"], jobs["recognise"]) == (1, 8)
     assert "divide_testbed" not in jobs
 
 
@@ -137,7 +168,7 @@ def test_the_shipped_study_plans_recognition_and_nothing_of_synthesis(tmp_path):
     jobs = answer.jobs
     assert jobs["divide_testbed"] == 3
     assert jobs["prepare_encoder"] == jobs["make_recognition_page"] == 1
-    assert SYNTHESIS & set(jobs) == set()
+    assert (SYNTHESIS | {"build_lexicon"}) & set(jobs) == set()
 
 
 def test_status_and_validate_know_it(folder, capsys, monkeypatch):
@@ -147,7 +178,7 @@ def test_status_and_validate_know_it(folder, capsys, monkeypatch):
     assert main(["status", "tiny_recognition"]) == 0
     told = capsys.readouterr().out
     assert told.startswith("tiny_recognition: finished")
-    assert re.search(r"^recognise +4 +0 +0 +0 +4 ", told, re.M)
+    assert re.search(r"^recognise +8 +0 +0 +0 +8 ", told, re.M)
     assert "cells" not in told
 
 
@@ -156,6 +187,10 @@ CONFIGS = {
     "corpus": (
         "recognition: {testbeds: {voices: {corpora: [emodb]}}}",
         ["recognition.testbeds.voices.corpora", "'emodb'", "demo"],
+    ),
+    "speakers who are not heard": (
+        "recognition: {testbeds: {who: {folds: cross_speaker}}}",
+        ["recognition.testbeds.who", "target speaker", "folds cross_speaker"],
     ),
     "size": (
         "recognition: {methods: [{method: lora, sites: [feed_forward]}]}",

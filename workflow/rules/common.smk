@@ -279,6 +279,13 @@ def testbed_params(wildcards):
     return eele_workflow.testbed_parameters(STUDY, wildcards.testbed)
 
 
+def lexicon_of(wildcards):
+    """The lexicon, where it says what is recognised."""
+    names = ("lexicon.tsv", "phones.json")
+    read = eele_workflow.reads_lexicon(STUDY, wildcards.testbed)
+    return [f"{RESULTS}/lexicon/{name}" for name in names] if read else []
+
+
 @functools.cache
 def checked_recogniser(encoder, method, sites, size, testbed, fold, seed):
     cell = RecognitionCell(encoder, method, sites, int(size), testbed, fold, int(seed))

@@ -1,5 +1,5 @@
-# Emotion recognition: encoders of speech, testbeds, and one recogniser per encoder, method, testbed, fold and
-# seed. Encoders serve the judges of other studies too.
+# Recognition of emotions, speakers and phones: encoders of speech, testbeds, and one recogniser per encoder,
+# method, testbed, fold and seed. Encoders serve the judges of other studies too.
 
 
 rule prepare_encoder:
@@ -69,6 +69,7 @@ rule recognise:
         "<results>/testbeds/{testbed}/folds.csv",
         "<results>/encoders/{encoder}/model.safetensors",
         "<results>/encoders/{encoder}/model.json",
+        lexicon_of,
     output:
         "<recogniser>/scores.json",
         "<recogniser>/predictions.csv",

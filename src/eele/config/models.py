@@ -267,7 +267,7 @@ class StudyConfig(Section):
         {"small": EncoderConfig()}, description="speech encoders of emotion recognisers, by name"
     )
     recognition: RecognitionConfig | None = Field(
-        None, description="makes this a study of emotion recognition (docs/ser.md); none when empty"
+        None, description="makes this a study of recognition (docs/ser.md); none when empty"
     )
     runtime: RuntimeConfig = Field(RuntimeConfig(), description="does not identify a result")
     deployment: DeploymentConfig = Field(

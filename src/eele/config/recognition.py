@@ -1,4 +1,4 @@
-"""Config sections of speech emotion recognition: encoders, training of recognisers, testbeds, the study."""
+"""Config sections of recognition: encoders, training of recognisers, testbeds, the study."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from eele.vocabulary import Emotion
 
 #: The classes of the published testbeds.
 FOUR_CLASSES: tuple[Emotion, ...] = ("neutral", "happy", "sad", "angry")
+
+#: What a recogniser learns to tell of an utterance.
+Target = Literal["emotion", "speaker", "phones"]
 
 
 class SmallEncoderConfig(Section):
@@ -176,16 +179,22 @@ class MethodConfig(Section):
 class TestbedConfig(Section):
     """Recordings, their classes, and how they are divided into training, validation and test."""
 
+    target: Target = Field(
+        "emotion",
+        description="what is recognised. emotion: one class per emotion; speaker: one per speaker; phones: the "
+        "phones of the text, as the study's lexicon has them",
+    )
     corpora: tuple[Name, ...] = Field(
         (), description="names of the study's corpora; all when empty"
     )
     labels: Literal["four", "full"] = Field(
         "full",
         description="full: every emotion is a class; four: neutral, happy, sad, angry (excited speech "
-        "counts as happy), other emotions are left out",
+        "counts as happy), other emotions are left out (target emotion only)",
     )
     classes: tuple[Emotion, ...] = Field(
-        (), description="keep these classes only; all that are there when empty"
+        (),
+        description="keep these emotions only; all that are there when empty (target emotion only)",
     )
     speakers: tuple[str, ...] = Field((), description="keep these speakers only; all when empty")
     folds: Literal[
@@ -205,13 +214,23 @@ class TestbedConfig(Section):
         0.2, description="share of the training speakers, sessions or sentences that validates"
     )
     min_per_class: Count = Field(
-        4, description="fewest training recordings of a class in a fold; fewer stop the run"
+        4,
+        description="fewest training recordings of a class in a fold; fewer stop the run (phones are no classes)",
     )
 
     @model_validator(mode="after")
     def _groups_where_they_count(self) -> TestbedConfig:
         if self.groups is not None and self.folds not in ("speakers", "sentences"):
             raise ValueError(f"folds {self.folds} takes no groups")
+        if self.target == "speaker" and self.folds not in ("sentences", "official"):
+            raise ValueError(
+                f"target speaker: folds {self.folds} keep the test's speakers out of training, but they are "
+                "the classes; use folds sentences, or official where the corpus's own split is by utterance"
+            )
+        if self.target != "emotion" and (self.labels != "full" or self.classes):
+            raise ValueError(
+                f"target {self.target} takes no labels and no classes: these are of emotions"
+            )
         if self.groups == 1:
             raise ValueError("groups: at least two, one to train on and one to test on")
         if self.labels == "four":
@@ -224,7 +243,7 @@ class TestbedConfig(Section):
 
 
 class RecognitionConfig(Section):
-    """A study of emotion recognition: every encoder with every method on every fold of every testbed."""
+    """A study of recognition: every encoder with every method on every fold of every testbed."""
 
     encoders: Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
         ("small",), description="names of the study's `encoders`"

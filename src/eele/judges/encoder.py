@@ -234,7 +234,7 @@ def _facts(
     return {
         "trainable_parameters": sum(parameters.values()),
         "best_epoch": progress.best_epoch,
-        "validation_uar": progress.best_uar,
+        "validation_uar": progress.best_score,
         "steps": progress.step,
         "train_seconds": progress.seconds,
         "n_train": len(train_set),

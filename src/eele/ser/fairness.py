@@ -16,14 +16,26 @@ import numpy as np
 import pandas as pd
 from fairlearn.metrics import MetricFrame
 
+from eele.config.recognition import Target
 from eele.vocabulary import GENDERS
 
+#: Target -> why the measures say nothing there.
+_MEANINGLESS = {
+    "speaker": "a speaker is of one gender, so no class has recordings of both",
+    "phones": "the measures compare how often a class is recognised, and a recording holds many phones",
+}
 
-def fairness(predictions: pd.DataFrame, gender: Sequence[str] | None = None) -> dict[str, Any]:
+
+def fairness(
+    predictions: pd.DataFrame,
+    gender: Sequence[str] | None = None,
+    target: Target = "emotion",
+) -> dict[str, Any]:
     """Fairness over `gender` (of each row; the column `gender` when None), as plain values for JSON.
 
     predictions: columns label and predicted. Rows of unknown gender ("") are left out and counted. The
-    result has `applicable` (False with fewer than two genders, and then `reason`), `n` by gender,
+    result has `applicable` (False with fewer than two genders, and where speakers or phones are recognised,
+    and then `reason`), `n` by gender,
     `n_unknown`, and where applicable:
 
     statistical_parity: half the summed differences between the genders' shares of each predicted class
@@ -41,10 +53,12 @@ def fairness(predictions: pd.DataFrame, gender: Sequence[str] | None = None) -> 
     known = np.isin(groups, GENDERS)
     n = {name: int((groups == name).sum()) for name in GENDERS}
     result: dict[str, Any] = {
-        "applicable": all(n.values()),
+        "applicable": all(n.values()) and target not in _MEANINGLESS,
         "n": n,
         "n_unknown": int((~known).sum()),
     }
+    if target in _MEANINGLESS:
+        return {**result, "reason": _MEANINGLESS[target]}
     if not result["applicable"]:
         there = [name for name, count in n.items() if count]
         result["reason"] = (

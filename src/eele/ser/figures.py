@@ -16,6 +16,7 @@ from eele.reporting.figures_curves import Curve, draw_panels, last_values
 from eele.reporting.markup import interval_text
 from eele.ser.cells import RecognitionCell, recognition_of
 from eele.ser.results import KEYS, System, is_of, systems_of
+from eele.ser.scores import LOWER_IS_BETTER, SCORE_WORDS, SCORES
 from eele.ser.tables import COLUMNS
 
 _MARKERS = "osD^v"
@@ -28,20 +29,22 @@ def figure_words(study: StudyConfig, paths: StudyPaths) -> dict[str, tuple[str, 
     found = {}
     for testbed in recognition_of(study).testbeds:
         rows = table[table["testbed"] == testbed]
-        said = "; ".join(_said(row) for _, row in by_uar(rows).iterrows())
+        said = "; ".join(_said(row) for _, row in by_score(rows).iterrows())
+        score = score_words(rows)
+        chance = chance_of(study, paths, testbed)
         found[f"ranking_{testbed}"] = (
-            f"{testbed}: UAR over the test recordings of all folds, with intervals; small dots are folds, "
-            "the dashed line is chance.",
+            f"{testbed}: {score} over the test recordings of all folds, with intervals; small dots are folds"
+            + ("." if chance is None else ", the dashed line is chance."),
             said,
         )
         found[f"parameters_{testbed}"] = (
-            f"{testbed}: UAR against the weights that are trained, the head’s among them; bars are intervals.",
+            f"{testbed}: {score} against the weights that are trained, the head’s among them; bars are intervals.",
             said,
         )
         for encoder in recognition_of(study).encoders:
             found[f"curves_{testbed}_{encoder}"] = (
-                f"{testbed}, encoder {encoder}: loss and UAR over epochs, means over folds and seeds. "
-                "The weights of the best epoch by validation UAR are kept.",
+                f"{testbed}, encoder {encoder}: loss and {score} over epochs, means over folds and seeds. "
+                f"The weights of the best epoch by validation {score} are kept.",
                 last_values(_curves(study, paths, testbed, encoder)),
             )
     for encoder in _trained(study, paths):
@@ -55,14 +58,14 @@ def figure_words(study: StudyConfig, paths: StudyPaths) -> dict[str, tuple[str, 
 def write_figures(study: StudyConfig, paths: StudyPaths) -> None:
     """Draw every figure of `figure_words` below `figures/`."""
     table = read_main(paths)
-    folds = read_table(paths.tables / "recognition_folds.csv", (*KEYS, "fold", "uar"))
+    folds = read_table(paths.tables / "recognition_folds.csv", (*KEYS, "fold", "value"))
     config = recognition_of(study)
     colours = _colours(systems_of(table))
     several = len(config.encoders) > 1
     with style.drawing() as plt:
         for testbed in config.testbeds:
-            rows = by_uar(table[table["testbed"] == testbed])
-            chance = 1 / len(_classes(paths, testbed))
+            rows = by_score(table[table["testbed"] == testbed])
+            chance = chance_of(study, paths, testbed)
             style.save(
                 _ranking(plt, rows, folds, chance, colours, several),
                 paths.figures,
@@ -88,9 +91,30 @@ def read_main(paths: StudyPaths) -> pd.DataFrame:
     return read_table(paths.tables / "recognition.csv", COLUMNS)
 
 
-def by_uar(rows: pd.DataFrame) -> pd.DataFrame:
-    """Best first; of equals, fewer weights first."""
-    return rows.sort_values(["uar", "trainable_parameters"], ascending=[False, True], kind="stable")
+def by_score(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of one testbed, best first; of equals, fewer weights first."""
+    lower = bool(rows["score"].isin(LOWER_IS_BETTER).all())
+    return rows.sort_values(
+        ["value", "trainable_parameters"], ascending=[lower, True], kind="stable"
+    )
+
+
+def score_words(rows: pd.DataFrame) -> str:
+    """The score of one testbed's rows, as it is shown."""
+    return SCORE_WORDS[str(rows["score"].iloc[0])]
+
+
+def chance_of(study: StudyConfig, paths: StudyPaths, testbed: str) -> float | None:
+    """What guessing scores: one class of all by UAR, the most frequent test class by accuracy; None of phones."""
+    target = recognition_of(study).testbeds[testbed].target
+    if target == "phones":
+        return None
+    folds = read_table(paths.testbed(testbed) / "folds.csv", ("fold", "part", "utterances"))
+    names = [c for c in folds.columns if c not in ("fold", "part", "speakers", "utterances")]
+    if SCORES[target] == "uar":
+        return 1 / len(names)
+    tested = folds.loc[folds["part"] == "test", names].sum()
+    return float(tested.max() / tested.sum())
 
 
 def system_of(row: pd.Series) -> System:
@@ -105,9 +129,9 @@ def system_of(row: pd.Series) -> System:
 
 
 def _said(row: pd.Series) -> str:
-    spread = interval_text(row["uar_low"], row["uar_high"])
+    spread = interval_text(row["value_low"], row["value_high"])
     return (
-        f"{system_of(row).label}, {row['encoder']}: {row['uar']:.2f}"
+        f"{system_of(row).label}, {row['encoder']}: {row['value']:.2f}"
         + f" ({spread})" * bool(spread)
         + f" with {int(row['trainable_parameters'])} weights"
     )
@@ -119,30 +143,30 @@ def _colours(systems: list[System]) -> dict[tuple[str, str, int], str]:
     return {way: style.CATEGORIES[i % len(style.CATEGORIES)] for i, way in enumerate(ways)}
 
 
-def _classes(paths: StudyPaths, testbed: str) -> list[str]:
-    folds = read_table(paths.testbed(testbed) / "folds.csv", ("fold", "part", "utterances"))
-    return [c for c in folds.columns if c not in ("fold", "part", "speakers", "utterances")]
-
-
 def _name(row: pd.Series, several: bool) -> str:
     return system_of(row).label + f", {row['encoder']}" * several
 
 
 def _bars(row: pd.Series) -> list[list[float]]:
     """Lengths of an interval's arms, none where it is unknown."""
-    if pd.isna(row["uar_low"]):
+    if pd.isna(row["value_low"]):
         return [[0.0], [0.0]]
     return [
-        [max(0.0, row["uar"] - row["uar_low"])],
-        [max(0.0, row["uar_high"] - row["uar"])],
+        [max(0.0, row["value"] - row["value_low"])],
+        [max(0.0, row["value_high"] - row["value"])],
     ]
+
+
+def _highest(rows: pd.DataFrame) -> float:
+    """Upper end of the axis: errors may be more than there are phones."""
+    return max(1.0, float(rows[["value", "value_high", "value_fold_most"]].max().max()))
 
 
 def _ranking(
     plt: Any,
     rows: pd.DataFrame,
     folds: pd.DataFrame,
-    chance: float,
+    chance: float | None,
     colours: dict[tuple[str, str, int], str],
     several: bool,
 ) -> Any:
@@ -153,27 +177,34 @@ def _ranking(
         system = system_of(row)
         colour = colours[system.way]
         mine = folds[is_of(folds, system)]
-        by_fold = mine.groupby("fold")["uar"].mean()
+        by_fold = mine.groupby("fold")["value"].mean()
         if len(by_fold) > 1:
             axes.plot(by_fold, [place] * len(by_fold), "o", color=_FOLD, markersize=4, zorder=1)
         axes.errorbar(
-            [row["uar"]], [place], xerr=_bars(row), fmt="o", color=colour, markersize=5, capsize=2.5
+            [row["value"]],
+            [place],
+            xerr=_bars(row),
+            fmt="o",
+            color=colour,
+            markersize=5,
+            capsize=2.5,
         )
-    axes.axvline(chance, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+    if chance is not None:
+        axes.axvline(chance, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     axes.set_yticks(range(len(rows)), [_name(row, several) for _, row in rows.iterrows()])
     axes.tick_params(axis="y", labelcolor=style.INK)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlim(0, 1.0)
+    axes.set_xlim(0, _highest(rows))
     axes.grid(axis="x", color=style.RULE, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.set_xlabel("UAR")
+    axes.set_xlabel(score_words(rows))
     return figure
 
 
 def _parameters(
     plt: Any,
     rows: pd.DataFrame,
-    chance: float,
+    chance: float | None,
     colours: dict[tuple[str, str, int], str],
     several: bool,
 ) -> Any:
@@ -183,7 +214,7 @@ def _parameters(
     for place, (_, row) in enumerate(rows.iterrows()):
         axes.errorbar(
             [row["trainable_parameters"]],
-            [row["uar"]],
+            [row["value"]],
             yerr=_bars(row),
             fmt=_MARKERS[place % len(_MARKERS)],
             color=colours[system_of(row).way],
@@ -191,7 +222,8 @@ def _parameters(
             capsize=2.5,
             label=_name(row, several),
         )
-    axes.axhline(chance, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+    if chance is not None:
+        axes.axhline(chance, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     axes.set_xscale("log")
     low, high = rows["trainable_parameters"].min(), rows["trainable_parameters"].max()
     # Whole decades, so that there are numbers on the axis however near the methods lie.
@@ -199,23 +231,26 @@ def _parameters(
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(axis="y", color=style.RULE, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.set_ylim(0, 1.0)
+    axes.set_ylim(0, _highest(rows))
     axes.set_xlabel("weights trained")
-    axes.set_ylabel("UAR")
+    axes.set_ylabel(score_words(rows))
     figure.legend(loc="outside right center")
     return figure
 
 
 def _curves(study: StudyConfig, paths: StudyPaths, testbed: str, encoder: str) -> list[Curve]:
-    """A curve per method, means over folds and seeds at each epoch: both losses and the UAR."""
+    """A curve per method, means over folds and seeds at each epoch: both losses and the score."""
     folds = read_table(paths.tables / "recognition_folds.csv", (*KEYS, "fold", "seed"))
     rows = folds[(folds["testbed"] == testbed) & (folds["encoder"] == encoder)]
     systems = systems_of(rows)
+    score = SCORES[recognition_of(study).testbeds[testbed].target]
     colours = _colours(systems)
     curves = []
     for system in systems:
         runs = [
-            _one_run(paths, RecognitionCell(**system._asdict(), fold=str(fold), seed=int(seed)))
+            _one_run(
+                paths, RecognitionCell(**system._asdict(), fold=str(fold), seed=int(seed)), score
+            )
             for fold, seed in rows.loc[is_of(rows, system), ["fold", "seed"]].to_numpy().tolist()
         ]
         means = pd.concat(runs).groupby("step", as_index=False).mean()
@@ -223,10 +258,10 @@ def _curves(study: StudyConfig, paths: StudyPaths, testbed: str, encoder: str) -
     return curves
 
 
-def _one_run(paths: StudyPaths, cell: RecognitionCell) -> pd.DataFrame:
-    """Columns step (the epoch), training loss, validation loss, validation UAR."""
+def _one_run(paths: StudyPaths, cell: RecognitionCell, score: str) -> pd.DataFrame:
+    """Columns step (the epoch), training loss, validation loss, validation score."""
     rows = read_table(
-        paths.recognition(cell.path) / "curves.csv", ("epoch", "split", "loss", "uar")
+        paths.recognition(cell.path) / "curves.csv", ("epoch", "split", "loss", score)
     ).set_index("epoch")
     training, validation = (rows[rows["split"] == split] for split in ("train", "validation"))
     return pd.DataFrame(
@@ -234,7 +269,7 @@ def _one_run(paths: StudyPaths, cell: RecognitionCell) -> pd.DataFrame:
             "step": training.index,
             "training loss": training["loss"].to_numpy(),
             "validation loss": validation["loss"].to_numpy(),
-            "validation UAR": validation["uar"].to_numpy(),
+            f"validation {SCORE_WORDS[score]}": validation[score].to_numpy(),
         }
     )
 

@@ -1,4 +1,4 @@
-"""A recogniser of emotion: an encoder of speech and PEFT-SER's head (arXiv 2306.05350, section 3)."""
+"""A recogniser: an encoder of speech, and PEFT-SER's head (arXiv 2306.05350, section 3) or one for phones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eele.ser.ctc import CtcHead, FrameLogits, splits
 from eele.ser.encoders import Encoder
+from eele.ser.layers import weighted_sum
 
 _CONVOLUTIONS = 3
 
@@ -32,8 +34,7 @@ class Head(nn.Module):
 
     def forward(self, states: Sequence[Tensor], mask: Tensor) -> Tensor:
         """`Encoder.forward`'s states (B, T, hidden) each, mask (B, T) -> logits (B, classes)."""
-        weights = self.layer_weights.softmax(0)
-        x = torch.stack(tuple(states)[1:], -1) @ weights.to(states[0].dtype)
+        x = weighted_sum(self.layer_weights, states)
         for index, convolution in enumerate(self.convolutions):
             x = convolution(x)
             if index < len(self.convolutions) - 1:
@@ -46,23 +47,37 @@ class Head(nn.Module):
 
 
 class Recogniser(nn.Module):
-    """Encoder and head. `classes`: emotions, in the order of the logits."""
+    """Encoder and head. `classes`: emotions, speakers or phones, in the order of the logits.
+
+    `transcribes`: an utterance is a sequence of the classes, not one of them.
+    """
 
     def __init__(
-        self, encoder: Encoder, classes: Sequence[str], size: int = 256, dropout: float = 0.1
+        self,
+        encoder: Encoder,
+        classes: Sequence[str],
+        size: int = 256,
+        dropout: float = 0.1,
+        transcribes: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.classes = tuple(classes)
-        self.head = Head(encoder.layer_count, encoder.hidden_size, len(self.classes), size, dropout)
+        layers, width, count = encoder.layer_count, encoder.hidden_size, len(self.classes)
+        self.head: Head | CtcHead
+        if transcribes:
+            self.head = CtcHead(layers, width, count, splits(encoder))
+        else:
+            self.head = Head(layers, width, count, size, dropout)
 
-    def forward(self, samples: Tensor, lengths: Tensor) -> Tensor:
-        """samples (B, S) float32 at the encoder's rate, lengths (B,) -> logits (B, classes)."""
+    def forward(self, samples: Tensor, lengths: Tensor) -> Tensor | FrameLogits:
+        """samples (B, S) float32 at the encoder's rate, lengths (B,) -> logits (B, classes), or those of each
+        state where it transcribes."""
         # Where nothing in the encoder trains, no graph of it is kept.
         moving = torch.is_grad_enabled() and any(p.requires_grad for p in self.encoder.parameters())
         with torch.set_grad_enabled(moving):
             states, mask = self.encoder(samples, lengths)
-        out: Tensor = self.head(states, mask)
+        out: Tensor | FrameLogits = self.head(states, mask)
         return out
 
     def train(self, mode: bool = True) -> Recogniser:
@@ -74,6 +89,8 @@ class Recogniser(nn.Module):
 
     @torch.no_grad()
     def probabilities(self, samples: Tensor, lengths: Tensor) -> Tensor:
-        """As `forward`, in evaluation mode -> (B, classes) float32, rows summing to one."""
+        """As `forward`, in evaluation mode -> (B, classes) float32, rows summing to one. Not where it
+        transcribes: there the classes of an utterance are many."""
         self.eval()
-        return self(samples, lengths).float().softmax(-1)
+        logits: Tensor = self(samples, lengths)
+        return logits.float().softmax(-1)

@@ -16,7 +16,7 @@ from eele.reporting import quality
 from eele.reporting.markup import duration_text, interval_text, shown
 from eele.reporting.page import picture, render
 from eele.ser.encoders import encoder_facts
-from eele.ser.figures import by_uar, figure_words, read_main, system_of
+from eele.ser.figures import by_score, chance_of, figure_words, read_main, system_of
 from eele.ser.page_tables import (
     confusion_table,
     fairness_note,
@@ -26,8 +26,10 @@ from eele.ser.page_tables import (
     ranking_table,
     recognisers_table,
     shown_confusions,
+    tasks_table,
 )
-from eele.ser.results import METHOD_WORDS, Recognised, load
+from eele.ser.results import Recognised, load, method_words
+from eele.ser.scores import SCORE_WORDS, SCORES
 from eele.workflow import gpus
 
 _FOLD_WORDS = {
@@ -40,6 +42,22 @@ _FOLD_WORDS = {
 }
 
 
+#: Target -> what is heard, and in which order the page shows it.
+_TARGET_WORDS = {"emotion": "an emotion", "speaker": "a speaker", "phones": "phones"}
+_TASK_WORDS = {
+    "emotion": "Emotion recognition",
+    "speaker": "Speaker classification",
+    "phones": "Phone recognition",
+}
+_SCORE_NOTES = {
+    "uar": "UAR, the unweighted average recall, is the mean over the classes of the share of their test recordings "
+    "that is recognised.",
+    "accuracy": "Accuracy is the share of all test recordings whose class is recognised.",
+    "per": "The phone error rate is the phones substituted, left out and put in over the phones to be recognised: "
+    "lower is better.",
+}
+
+
 def write_page(study: StudyConfig, paths: StudyPaths) -> None:
     """Render the page; raises DataError when a table or figure it shows is missing."""
     results, table = load(study, paths), read_main(paths)
@@ -47,19 +65,25 @@ def write_page(study: StudyConfig, paths: StudyPaths) -> None:
         name: picture(paths.figures / f"{name}.svg", f"{caption} {said}.", caption)
         for name, (caption, said) in figure_words(study, paths).items()
     }
-    testbeds = [_testbed(results, table, figures, name) for name in results.config.testbeds]
+    order = list(_TASK_WORDS)
+    names = sorted(results.config.testbeds, key=lambda name: order.index(results.target(name)))
+    testbeds = [_testbed(results, table, figures, name) for name in names]
+    targets = list(dict.fromkeys(results.target(name) for name in names))
     page = render(
         "recognition.html.j2",
         title=study.title,
         lede=_lede(results),
         key_figures=_key_figures(results, table),
-        findings=[f for name in results.config.testbeds for f in _findings(table, name)],
+        findings=[f for name in names for f in _findings(table, name)],
+        score_notes=[_SCORE_NOTES[SCORES[target]] for target in targets],
         interval_note=_interval_note(results, table),
+        tasks=tasks_table(results, table),
+        compares_genders=any(results.target(name) == "emotion" for name in names),
         testbeds=testbeds,
         published=published_table(results, table),
         curves=[f for name, f in figures.items() if name.startswith(("curves_", "encoder_"))],
         recognisers=recognisers_table(results),
-        methods=list(dict.fromkeys(METHOD_WORDS[m] for m in results.runs["method"])),
+        methods=list(dict.fromkeys(method_words(m) for m in results.runs["method"])),
         **_data_and_conditions(results, table),
     )
     write_text(paths.report, page)
@@ -67,8 +91,10 @@ def write_page(study: StudyConfig, paths: StudyPaths) -> None:
 
 def _lede(results: Recognised) -> str:
     encoders = len(results.config.encoders)
+    targets = {results.target(name) for name in results.config.testbeds}
+    heard = " or ".join(said for target, said in _TARGET_WORDS.items() if target in targets)
     return (
-        f"Which few weights does it take to hear an emotion? {encoders} encoder{'s' * (encoders > 1)} of speech "
+        f"Which few weights does it take to hear {heard}? {encoders} encoder{'s' * (encoders > 1)} of speech "
         f"that never saw a label {'are' if encoders > 1 else 'is'} adapted in {len(results.config.methods)} ways, "
         "each trained on the same folds, and every test recording is heard by recognisers that were not "
         "trained on it."
@@ -78,15 +104,16 @@ def _lede(results: Recognised) -> str:
 def _key_figures(results: Recognised, table: pd.DataFrame) -> list[dict[str, str]]:
     figures = []
     for testbed in results.config.testbeds:
-        best = by_uar(table[table["testbed"] == testbed]).iloc[0]
-        spread = interval_text(best["uar_low"], best["uar_high"])
+        best = by_score(table[table["testbed"] == testbed]).iloc[0]
+        spread = interval_text(best["value_low"], best["value_high"])
+        chance = _chance(results, testbed)
         figures.append(
             {
-                "label": f"Best UAR, {testbed}",
-                "value": shown(best["uar"]),
+                "label": f"Best {SCORE_WORDS[best['score']]}, {testbed}",
+                "value": shown(best["value"]),
                 "sub": f"{system_of(best).label}, encoder {best['encoder']}"
                 + f"; {spread}" * bool(spread)
-                + f"; chance is 1 in {len(results.classes[testbed])}",
+                + f"; {chance}" * bool(chance),
             }
         )
     figures.append(
@@ -97,6 +124,16 @@ def _key_figures(results: Recognised, table: pd.DataFrame) -> list[dict[str, str
         }
     )
     return figures
+
+
+def _chance(results: Recognised, testbed: str) -> str:
+    """What guessing scores, in words; an empty text where there are no classes to guess."""
+    chance = chance_of(results.study, results.paths, testbed)
+    if chance is None:
+        return ""
+    if SCORES[results.target(testbed)] == "uar":
+        return f"chance is 1 in {len(results.classes[testbed])}"
+    return f"always the most frequent class scores {chance:.2f}"
 
 
 def _findings(table: pd.DataFrame, testbed: str) -> list[dict[str, str]]:
@@ -123,7 +160,7 @@ def _findings(table: pd.DataFrame, testbed: str) -> list[dict[str, str]]:
                     "head alone",
                     "kind": kind,
                     "badge": badge,
-                    "detail": "; ".join(_gain(row) for _, row in by_uar(told).iterrows()),
+                    "detail": "; ".join(_gain(row) for _, row in by_score(told).iterrows()),
                 }
             )
     return found
@@ -150,18 +187,36 @@ def _testbed(
 ) -> dict[str, Any]:
     rows = table[table["testbed"] == name]
     classes, config = results.classes[name], results.config.testbeds[name]
+    fair = config.target == "emotion"
     return {
         "name": name,
-        "about": f"{_FOLD_WORDS[config.folds]}; {', '.join(classes)}",
+        "task": _TASK_WORDS[config.target],
+        "about": f"{_FOLD_WORDS[config.folds]}; {', '.join(classes) or 'phones of the text'}",
         "classes": len(classes),
         "ranking": figures[f"ranking_{name}"],
         "parameters": figures[f"parameters_{name}"],
         "table": ranking_table(rows, name),
-        "fairness": fairness_table(rows, name),
-        "fairness_note": fairness_note(rows),
-        "confusions": [confusion_table(results, s) for s in shown_confusions(results, rows)],
+        "fairness": fairness_table(rows, name) if fair else None,
+        "fairness_note": f"{name}: " * (not fair) + fairness_note(rows),
+        "confusions": [confusion_table(results, s) for s in shown_confusions(results, rows)]
+        if classes
+        else [],
+        "set_aside": _set_aside(results, name),
         "folds": folds_table(results.folds[name], name),
     }
+
+
+def _set_aside(results: Recognised, testbed: str) -> str:
+    """What of a testbed no recogniser took up, in words; empty where nothing is left out."""
+    scored = results.runs[results.runs["testbed"] == testbed]
+    count = int(scored["n_set_aside"].max())
+    if not count:
+        return ""
+    return (
+        f"{count} recording{'s' * (count > 1)} of a fold set aside, neither trained on nor scored: longer than what is "
+        "heard of a recording, with a word that has no pronunciation, or with more phones than the encoder has "
+        "states (listed in each recogniser’s training.json)."
+    )
 
 
 def _data_and_conditions(results: Recognised, table: pd.DataFrame) -> dict[str, Any]:
@@ -208,13 +263,13 @@ def _conditions(results: Recognised, record: dict[str, Any]) -> list[tuple[str, 
     return [
         (
             "recognisers",
-            f"{len(results.runs)}: {', '.join(METHOD_WORDS[m.method] for m in results.config.methods)}",
+            f"{len(results.runs)}: {', '.join(method_words(m.method) for m in results.config.methods)}",
         ),
         (
             "training",
             f"{training.epochs} epochs, batch {training.batch_size}, Adam {training.learning_rate:g} (full "
             f"fine-tuning {training.full_learning_rate:g}), {training.crop_s:g} s of an utterance, best epoch "
-            "by validation UAR",
+            "by validation score",
         ),
         ("LoRA’s update", f"times {training.lora_alpha or 'rank'} / rank"),
         ("seeds", ", ".join(map(str, results.config.seeds))),
@@ -246,10 +301,16 @@ def _limits(results: Recognised, table: pd.DataFrame) -> list[str]:
         )
     if len(results.config.seeds) == 1:
         items.append("One seed: the intervals cover recordings, not the spread between trainings.")
-    few = table[table["interval_unit"] != "speaker"]["testbed"].unique()
+    emotion = table["target"] == "emotion"
+    few = table[emotion & (table["interval_unit"] != "speaker")]["testbed"].unique()
     if len(few):
         items.append(
             f"Fewer than five speakers in {', '.join(few)}: the figures hold for these speakers only."
+        )
+    others = table[~emotion]["testbed"].unique()
+    if len(others):
+        items.append(
+            f"Intervals of {', '.join(others)} cover other sentences, not other speakers."
         )
     if any(corpus.adapter == "demo" for corpus in results.study.corpora):
         items.append(

@@ -19,9 +19,10 @@ from eele.reporting.markup import (
     words,
 )
 from eele.reporting.page_tables import confusion_table as confusion_matrix
-from eele.ser.figures import by_uar, system_of
+from eele.ser.figures import by_score, score_words, system_of
 from eele.ser.published import ENCODERS, IEMOCAP, SOURCE, is_iemocap, known_as
-from eele.ser.results import METHOD_WORDS, Recognised, System
+from eele.ser.results import Recognised, System, method_words
+from eele.ser.scores import LOWER_IS_BETTER, SCORE_WORDS
 from eele.vocabulary import GENDERS, SPLITS
 
 
@@ -30,12 +31,12 @@ def ranking_table(rows: pd.DataFrame, testbed: str) -> HtmlTable:
     several = rows["encoder"].nunique() > 1
     shown = rows["published_uar"].notna().any()
     cells = []
-    for _, row in by_uar(rows).iterrows():
+    for _, row in by_score(rows).iterrows():
         cells.append(
             [
                 text(system_of(row).label, note=str(row["encoder"]) if several else ""),
-                number(row["uar"], 3, note=interval_text(row["uar_low"], row["uar_high"])),
-                _between(row["uar_fold_least"], row["uar_fold_most"]),
+                _valued(row),
+                _between(row["value_fold_least"], row["value_fold_most"]),
                 number(
                     row["gain"],
                     3,
@@ -54,11 +55,17 @@ def ranking_table(rows: pd.DataFrame, testbed: str) -> HtmlTable:
                 ),
             ]
         )
+    score = score_words(rows)
+    fewer = rows["score"].isin(LOWER_IS_BETTER).all()
     headings = [
         Heading("method"),
-        Heading("UAR", True),
-        Heading("over folds", True, "lowest and highest UAR of a fold"),
-        Heading("above head only", True, "difference of UARs on the same recordings"),
+        Heading(score, True, "lower is better" if fewer else ""),
+        Heading("over folds", True, f"lowest and highest {score} of a fold"),
+        Heading(
+            "below head only" if fewer else "above head only",
+            True,
+            f"how much better the {score} is on the same recordings",
+        ),
         *([Heading("published", True, SOURCE)] if shown else []),
         Heading("weights in the encoder", True),
         Heading("in the head", True),
@@ -66,7 +73,41 @@ def ranking_table(rows: pd.DataFrame, testbed: str) -> HtmlTable:
         Heading("training, all folds", True),
         Heading("scored", True, "test recordings scored of those there are"),
     ]
-    return HtmlTable(f"ranking-{testbed}", f"{testbed}: methods by UAR", headings, cells)
+    return HtmlTable(f"ranking-{testbed}", f"{testbed}: methods by {score}", headings, cells)
+
+
+def tasks_table(results: Recognised, table: pd.DataFrame) -> HtmlTable:
+    """Every testbed's score of every method, the weights it moves in the encoder, and their share of it: the
+    shape of SURE's tables (arXiv 2303.03267)."""
+    testbeds = list(results.config.testbeds)
+    several = len(results.config.encoders) > 1
+    cells = []
+    for _, ways in table.groupby(["encoder", "method", "sites", "size"], sort=False):
+        first = ways.iloc[0]
+        by_testbed = {str(row["testbed"]): row for _, row in ways.iterrows()}
+        whole = first["model_parameters"] - first["head_parameters"]
+        cells.append(
+            [
+                text(system_of(first).label, note=str(first["encoder"]) if several else ""),
+                number(first["encoder_parameters"], 0),
+                percent(first["encoder_parameters"] / whole, 2),
+                *(_valued(by_testbed[name]) for name in testbeds),
+            ]
+        )
+    headings = [
+        Heading("method"),
+        Heading("weights in the encoder", True),
+        Heading("share of the encoder", True, "weights trained in it of all it has"),
+        *(
+            Heading(f"{name}: {score_words(table[table['testbed'] == name])}", True)
+            for name in testbeds
+        ),
+    ]
+    return HtmlTable("tasks", "Every task: score with interval", headings, cells)
+
+
+def _valued(row: pd.Series) -> TableCell:
+    return number(row["value"], 3, note=interval_text(row["value_low"], row["value_high"]))
 
 
 def _between(least: float, most: float) -> TableCell:
@@ -85,14 +126,14 @@ def fairness_table(rows: pd.DataFrame, testbed: str) -> HtmlTable:
             number(row["equality_of_opportunity_worst_class"], 3),
             *(number(row[f"n_{gender}"], 0) for gender in GENDERS),
         ]
-        for _, row in by_uar(rows).iterrows()
+        for _, row in by_score(rows).iterrows()
     ]
     headings = [
         Heading("method"),
         Heading("statistical parity", True),
         Heading("equality of opportunity", True),
-        Heading("parity, worst emotion", True, "largest difference in how often one is heard"),
-        Heading("opportunity, worst emotion", True, "largest difference in one’s recall"),
+        Heading("parity, worst class", True, "largest difference in how often one is heard"),
+        Heading("opportunity, worst class", True, "largest difference in one’s recall"),
         *(Heading(gender, True, "test recordings") for gender in GENDERS),
     ]
     return HtmlTable(f"fairness-{testbed}", f"{testbed}: lower is fairer", headings, cells)
@@ -115,8 +156,9 @@ def recognisers_table(results: Recognised) -> HtmlTable:
                 text(row["testbed"]),
                 text(row["fold"]),
                 number(row["seed"], 0),
-                heat(row["uar"]),
-                heat(row["validation_uar"]),
+                text(SCORE_WORDS[str(row["score"])]),
+                heat(row["value"]),
+                heat(row["validation_value"]),
                 number(row["best_epoch"], 0),
                 number(row["utterances"], 0),
                 number(row["validation_utterances"], 0),
@@ -124,11 +166,12 @@ def recognisers_table(results: Recognised) -> HtmlTable:
                 number(row["train_seconds"], 0, suffix=" s"),
             ]
         )
-        tags.append({"testbed": str(row["testbed"]), "method": METHOD_WORDS[str(row["method"])]})
+        tags.append({"testbed": str(row["testbed"]), "method": method_words(str(row["method"]))})
     headings = [
         *(Heading(label) for label in ("method", "encoder", "testbed", "fold")),
         Heading("seed", True),
-        Heading("UAR", True),
+        Heading("score"),
+        Heading("on test", True),
         Heading("on validation", True),
         Heading("best epoch", True),
         *(Heading(part, True, "recordings") for part in SPLITS),
@@ -160,7 +203,7 @@ def folds_table(folds: pd.DataFrame, testbed: str) -> HtmlTable:
 
 def shown_confusions(results: Recognised, rows: pd.DataFrame) -> list[System]:
     """Head only, full fine-tuning and the best method, of the encoder of the best method."""
-    best = system_of(by_uar(rows).iloc[0])
+    best = system_of(by_score(rows).iloc[0])
     there = [s for s in results.systems if (s.testbed, s.encoder) == (best.testbed, best.encoder)]
     return [s for s in there if s.method in ("head", "full") or s == best]
 
@@ -188,7 +231,7 @@ def published_table(results: Recognised, table: pd.DataFrame) -> HtmlTable | Non
     }
     rows = [
         [
-            text(METHOD_WORDS[method]),
+            text(method_words(method)),
             text(title),
             number(value, 3),
             number(mine.get((method, name)), 3),

@@ -31,7 +31,8 @@ def is_iemocap(study: StudyConfig, testbed: str) -> bool:
     """Whether a testbed is the published one: IEMOCAP alone, four classes, a session at a time."""
     config = recognition_of(study).testbeds[testbed]
     adapters = {c.adapter for c in study.corpora if not config.corpora or c.id in config.corpora}
-    return adapters == {"iemocap"} and config.labels == "four" and config.folds == "session"
+    kind = (config.target, config.labels, config.folds)
+    return adapters == {"iemocap"} and kind == ("emotion", "four", "session")
 
 
 def known_as(study: StudyConfig, encoder: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +13,22 @@ import pandas as pd
 import torch
 
 from eele.config import StudyConfig
+from eele.config.recognition import Target
 from eele.errors import DataError
 from eele.io import atomic_path, hash_json, write_json
 from eele.paths import StudyPaths
 from eele.ser.adaptation import Adaptation
 from eele.ser.cells import RecognitionCell, recognition_of
-from eele.ser.encoders import encoder_facts, heard_utterances, load_encoder
+from eele.ser.encoders import Encoder, encoder_facts, heard_utterances, load_encoder
 from eele.ser.fairness import fairness
-from eele.ser.labelled import LabelledSet
+from eele.ser.labelled import LabelledSet, TranscribedSet
 from eele.ser.model import Recogniser
 from eele.ser.recordings import Recordings
-from eele.ser.scores import score
+from eele.ser.scores import SCORES, score, score_phones
 from eele.ser.stored import FACTS, HEARD, WEIGHTS, save_recogniser
 from eele.ser.testbeds import classes, fold, table, testbed_config
-from eele.ser.training import VERSION, Fit, Progress, fit_recogniser, predict
+from eele.ser.training import VERSION, Fit, Progress, fit_recogniser, predict, transcribe
+from eele.ser.transcripts import Aside, Phones, inventory, set_aside, transcriptions, transcripts
 from eele.training import finished
 from eele.training.devices import make_fabric
 from eele.training.loop import write_curves
@@ -49,20 +53,20 @@ def recognise(study: StudyConfig, paths: StudyPaths, cell: RecognitionCell) -> N
     started = time.monotonic()
     torch.set_num_threads(study.runtime.threads)
     config = recognition_of(study).training
+    testbed = testbed_config(study, cell.testbed)
     rows = table(study, paths, cell.testbed)
-    division = fold(rows, testbed_config(study, cell.testbed), cell.fold)
-    names = classes(rows)
+    division = fold(rows, testbed, cell.fold)
     recordings = Recordings.of(Path(), rows, study.runtime.cache_mb)
-    label = dict(zip(rows["utterance_id"], rows["label"], strict=True))
-    train_set, validation_set, test_set = (
-        LabelledSet(recordings, {i: label[i] for i in ids}, names, config)
-        for ids in division.parts.values()
-    )
     encoder_folder = paths.encoder(cell.encoder)
     encoder = load_encoder(study.encoders[cell.encoder], encoder_folder)
+    sets = Sets.of(study, paths, testbed.target, rows, division.parts, recordings, encoder)
+    names = sets.classes
+    train_set, validation_set, test_set = sets.parts
     torch.manual_seed(cell.seed)
     # The head is drawn first: at one seed it begins alike whatever the method.
-    recogniser = Recogniser(encoder, names, config.head_size, config.dropout)
+    recogniser = Recogniser(
+        encoder, names, config.head_size, config.dropout, transcribes=testbed.target == "phones"
+    )
     adaptation = Adaptation(recogniser, cell.adaptation, config)
     parameters = adaptation.parameters
     run = Fit(
@@ -80,6 +84,7 @@ def recognise(study: StudyConfig, paths: StudyPaths, cell: RecognitionCell) -> N
         ),
         checkpoint=paths.checkpoints / "recognition" / cell.path / "state.pt",
         label=f"{cell.encoder} {cell.method} {cell.testbed} {cell.fold}",
+        target=testbed.target,
     )
     folder = paths.recognition(cell.path)
     outputs = [folder / name for name in OUTPUTS]
@@ -89,9 +94,17 @@ def recognise(study: StudyConfig, paths: StudyPaths, cell: RecognitionCell) -> N
     progress = fit_recogniser(
         fabric, recogniser, adaptation, train_set, validation_set, run, study.runtime
     )
-    probabilities = predict(fabric, recogniser, test_set, config.batch_size)
-    predictions = _predictions(rows, test_set.ids, names, probabilities)
-    heard = [*division.train, *division.validation]
+    evaluation = study.evaluation
+    drawn = evaluation.bootstrap_samples, evaluation.confidence, evaluation.seed
+    if testbed.target == "phones":
+        found = transcribe(fabric, recogniser, test_set, config.batch_size)
+        predictions = transcriptions(rows, test_set.ids, sets.said, found)
+        scores = score_phones(predictions, *drawn)
+    else:
+        probabilities = predict(fabric, recogniser, test_set, config.batch_size)
+        predictions = _predictions(rows, test_set.ids, names, probabilities)
+        scores = score(predictions, names, *drawn, target=testbed.target)
+    heard = [*train_set.ids, *validation_set.ids]
     if set(heard) & set(division.test):
         raise DataError(f"fold {cell.fold}: a test utterance was trained on")
     save_recogniser(
@@ -103,22 +116,24 @@ def recognise(study: StudyConfig, paths: StudyPaths, cell: RecognitionCell) -> N
         encoder_folder,
         heard,
         cell=cell.as_dict(),
+        target=testbed.target,
     )
     with atomic_path(folder / "predictions.csv") as temporary:
         predictions.to_csv(temporary, index=False)
     write_curves(folder / "curves.csv", progress.curves)
-    evaluation = study.evaluation
-    scores = score(
-        predictions, names, evaluation.bootstrap_samples, evaluation.confidence, evaluation.seed
-    )
     write_json(
         folder / "scores.json",
-        {"cell": cell.as_dict(), **scores, "fairness": fairness(predictions)},
+        {
+            "cell": cell.as_dict(),
+            **scores,
+            "fairness": fairness(predictions, target=testbed.target),
+        },
     )
     write_json(
         folder / "training.json",
         {
-            **_facts(progress, train_set, config.epochs, parameters),
+            **_facts(progress, train_set, config.epochs, parameters, SCORES[testbed.target]),
+            **_aside(sets.aside, division.parts),
             "adapter_bytes": (folder / WEIGHTS).stat().st_size,
             "unwrappable": adaptation.attached.unwrappable,
             "validation_utterances": len(validation_set),
@@ -128,6 +143,49 @@ def recognise(study: StudyConfig, paths: StudyPaths, cell: RecognitionCell) -> N
         },
     )
     finished.keep(run, outputs)
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The parts of a fold as they are heard, and what is said in them where phones are recognised."""
+
+    classes: tuple[str, ...]
+    parts: tuple[LabelledSet, ...]  # training, validation, test
+    said: Mapping[str, Phones]
+    aside: Sequence[Aside]
+
+    @classmethod
+    def of(
+        cls,
+        study: StudyConfig,
+        paths: StudyPaths,
+        target: Target,
+        rows: pd.DataFrame,
+        parts: Mapping[str, Sequence[str]],
+        recordings: Recordings,
+        encoder: Encoder,
+    ) -> Sets:
+        """Of the utterances of `parts`; rows: the testbed's table. DataError for a part without one."""
+        config = recognition_of(study).training
+        if target != "phones":
+            names = classes(rows)
+            label = dict(zip(rows["utterance_id"], rows["label"], strict=True))
+            labelled = (
+                LabelledSet(recordings, {i: label[i] for i in ids}, names, config)
+                for ids in parts.values()
+            )
+            return cls(names, tuple(labelled), {}, [])
+        said = transcripts(study, paths, rows)
+        aside = set_aside(said, recordings, encoder, config.crop_s)
+        left_out = {utterance.utterance_id for utterance in aside}
+        names = inventory(said)
+        transcribed = (
+            TranscribedSet(
+                recordings, {i: said[i] for i in ids if i not in left_out}, names, config
+            )
+            for ids in parts.values()
+        )
+        return cls(names, tuple(transcribed), said, aside)
 
 
 def _predictions(
@@ -148,13 +206,28 @@ def _predictions(
     )
 
 
+def _aside(aside: Sequence[Aside], parts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """What of the fold is neither trained on nor scored, where anything may be: listed and counted."""
+    part = {name: key for key, names in parts.items() for name in names}
+    listed = [
+        {"utterance_id": name, "part": part[name], "reason": reason}
+        for name, reason in aside
+        if name in part
+    ]
+    return {"set_aside": listed, "n_set_aside": len(listed)}
+
+
 def _facts(
-    progress: Progress, train_set: LabelledSet, epochs: int, parameters: dict[str, int]
+    progress: Progress,
+    train_set: LabelledSet,
+    epochs: int,
+    parameters: dict[str, int],
+    score_name: str,
 ) -> dict[str, Any]:
     return {
         "epochs": epochs,
         "best_epoch": progress.best_epoch,
-        "validation_uar": progress.best_uar,
+        f"validation_{score_name}": progress.best_score,
         "steps": progress.step,
         "train_seconds": progress.seconds,
         "encoder_parameters": parameters["encoder"],

@@ -10,33 +10,41 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from eele.config.models import StudyConfig
-from eele.config.recognition import RecognitionConfig
+from eele.config.recognition import RecognitionConfig, Target
 from eele.errors import DataError
 from eele.io import read_json
 from eele.paths import StudyPaths
+from eele.reporting.collect import method_words as adapter_words
 from eele.reporting.collect import read_table
 from eele.ser.cells import AXES, RecognitionCell, recognition_of
 from eele.ser.dividing import FOLDS, fold_names
 from eele.ser.encoders import encoder_facts
+from eele.ser.scores import SCORES
 from eele.ser.sweep import recognisers
 
 _SCORES = ("uar", "uar_low", "uar_high", "accuracy", "n")
+_SCORES_OF_PHONES = ("per", "per_low", "per_high", "n")
 _TRAINING = (
-    *("epochs", "best_epoch", "validation_uar", "steps", "train_seconds"),
+    *("epochs", "best_epoch", "steps", "train_seconds"),
     *("encoder_parameters", "head_parameters", "trainable_parameters", "adapter_bytes"),
     *("utterances", "validation_utterances", "test_utterances", "test_heard_by_encoder"),
 )
 _PREDICTED = ("utterance_id", "label", "predicted", "speaker", "gender", "sentence")
+_PREDICTED_PHONES = (*_PREDICTED, "phones", "errors")
 
-METHOD_WORDS = {
-    "head": "head only",
-    "full": "full fine-tuning",
-    "lora": "LoRA",
-    "bottleneck": "bottleneck",
-    "parallel_bottleneck": "parallel bottleneck",
-    "prompt": "prompt",
-    "combined": "combined",
-}
+#: Columns of `Recognised.runs`. `score` names the score that counts, `value` is it.
+RUNS = (
+    *AXES,
+    *("target", "score", "value", "validation_value", "n_set_aside"),
+    *_SCORES,
+    *("epochs", "best_epoch", "validation_uar"),
+    *_TRAINING[2:],
+)
+
+
+def method_words(method: str) -> str:
+    """A method as it is shown."""
+    return "head only" if method == "head" else adapter_words(method)
 
 
 class System(NamedTuple):
@@ -56,10 +64,11 @@ class System(NamedTuple):
     @property
     def label(self) -> str:
         """`LoRA 16 (feed forward, attention)`."""
-        name = METHOD_WORDS[self.method]
+        name = method_words(self.method)
         if self.sites == "-":
             return name
-        return f"{name} {self.size} ({self.sites.replace('_', ' ').replace('+', ', ')})"
+        size = f" {self.size}" * bool(self.size)
+        return f"{name}{size} ({self.sites.replace('_', ' ').replace('+', ', ')})"
 
 
 KEYS = list(System._fields)
@@ -83,8 +92,8 @@ def is_of(table: pd.DataFrame, system: System) -> pd.Series:
 class Recognised:
     """Everything recognised in a study.
 
-    `runs`: one row per recogniser, the axes and what its scores and training say. `predictions`: one row per
-    recogniser and test utterance. `folds`: testbed -> its folds.csv.
+    `runs`: one row per recogniser (`RUNS`). `predictions`: one row per recogniser and test utterance. `folds`:
+    testbed -> its folds.csv. `classes`: testbed -> emotions or speakers, none where phones are recognised.
     """
 
     study: StudyConfig
@@ -97,6 +106,10 @@ class Recognised:
     @property
     def config(self) -> RecognitionConfig:
         return recognition_of(self.study)
+
+    def target(self, testbed: str) -> Target:
+        """What is recognised there."""
+        return self.config.testbeds[testbed].target
 
     @cached_property
     def systems(self) -> list[System]:
@@ -141,18 +154,28 @@ def load(study: StudyConfig, paths: StudyPaths) -> Recognised:
     runs, predictions, classes = [], [], {}
     for cell in recognisers(study, names):
         folder = paths.recognition(cell.path)
-        scores = _scores(folder / "scores.json", cell)
-        training = _values(folder / "training.json", _TRAINING)
-        runs.append({**cell.as_dict(), **{key: scores[key] for key in _SCORES}, **training})
-        table = read_table(folder / "predictions.csv", _PREDICTED)[list(_PREDICTED)]
-        # An unknown gender is an empty field.
-        table = table.assign(gender=table["gender"].fillna(""), **cell.as_dict())
-        predictions.append(table)
-        classes[cell.testbed] = tuple(scores["classes"])
+        target = testbeds[cell.testbed].target
+        score = SCORES[target]
+        phones = target == "phones"
+        scores = _scores(
+            folder / "scores.json", cell, _SCORES_OF_PHONES if phones else (*_SCORES, "classes")
+        )
+        keys = (*_TRAINING, f"validation_{score}", *("n_set_aside",) * phones)
+        training = _values(folder / "training.json", keys)
+        facts = {"target": target, "score": score, "value": scores[score]}
+        facts["validation_value"] = training[f"validation_{score}"]
+        facts["n_set_aside"] = training.get("n_set_aside", 0)
+        runs.append({**cell.as_dict(), **facts, **scores, **training})
+        columns = list(_PREDICTED_PHONES if phones else _PREDICTED)
+        table = read_table(folder / "predictions.csv", tuple(columns))[columns]
+        # An unknown gender is an empty field, and so is where no phone was heard.
+        empty = {key: table[key].fillna("") for key in ("gender", "predicted")}
+        predictions.append(table.assign(**empty, **cell.as_dict()))
+        classes[cell.testbed] = tuple(scores.get("classes", ()))
     return Recognised(
         study,
         paths,
-        pd.DataFrame(runs, columns=[*AXES, *_SCORES, *_TRAINING]),
+        pd.DataFrame(runs, columns=list(RUNS)),
         pd.concat(predictions, ignore_index=True),
         {
             name: read_table(paths.testbed(name) / FOLDS, ("fold", "part", "utterances"))
@@ -162,8 +185,8 @@ def load(study: StudyConfig, paths: StudyPaths) -> Recognised:
     )
 
 
-def _scores(file: Path, cell: RecognitionCell) -> dict[str, Any]:
-    scores = _values(file, ("cell", *_SCORES, "classes"))
+def _scores(file: Path, cell: RecognitionCell, keys: tuple[str, ...]) -> dict[str, Any]:
+    scores = _values(file, ("cell", *keys))
     if scores["cell"] != cell.as_dict():
         raise DataError(
             f"{file}: holds the scores of another recogniser ({scores['cell']}); delete it and run again"

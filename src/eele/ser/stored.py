@@ -70,6 +70,8 @@ def load_recogniser(folder: Path, encoder: Path) -> Recogniser:
         facts["classes"],
         training.head_size,
         training.dropout,
+        # Emotion recognisers and judges of before there were other targets name none.
+        transcribes=facts.get("target") == "phones",
     )
     adaptation = Adaptation(recogniser, MethodConfig.model_validate(facts["method"]), training)
     adaptation.load(read_tensors(folder / WEIGHTS))

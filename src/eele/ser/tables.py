@@ -9,12 +9,22 @@ import numpy as np
 import pandas as pd
 
 from eele.config.models import StudyConfig
+from eele.config.recognition import Target
 from eele.paths import StudyPaths
 from eele.reporting.tables import write_csv
 from eele.ser.fairness import fairness
 from eele.ser.published import is_iemocap, published
 from eele.ser.results import KEYS, Recognised, System, load
-from eele.ser.scores import bootstrap_units, class_mean_interval, uar, uar_interval
+from eele.ser.scores import (
+    LOWER_IS_BETTER,
+    SCORES,
+    bootstrap_units,
+    parts,
+    uar,
+    uar_interval,
+    value,
+    value_interval,
+)
 from eele.vocabulary import GENDERS
 
 _FAIRNESS = (
@@ -26,6 +36,7 @@ _FAIRNESS = (
 
 COLUMNS = (
     *KEYS,
+    *("target", "score", "value", "value_low", "value_high", "value_fold_least", "value_fold_most"),
     *("uar", "uar_low", "uar_high", "interval_unit", "accuracy"),
     *("n_folds", "uar_fold_least", "uar_fold_most", "uar_fold_sd", "n_seeds", "uar_seed_sd"),
     *("gain", "gain_low", "gain_high", "published_uar"),
@@ -46,9 +57,10 @@ def write_tables(study: StudyConfig, paths: StudyPaths) -> None:
 
 
 def recognition_table(results: Recognised) -> pd.DataFrame:
-    """`COLUMNS` of every system. UAR, gain and fairness are of all folds' and seeds' test utterances together.
+    """`COLUMNS` of every system. Scores, gain and fairness are of all folds' and seeds' test utterances together.
 
-    `gain` is the UAR above head only, on the same testbed and encoder, its interval from paired draws.
+    `score` names the score that counts of the testbed's target, `value` is it. `gain` is how much better it is
+    than head only (phone errors: fewer) on the same testbed and encoder, its interval from paired draws.
     """
     rows = [_row(results, system) for system in results.systems]
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -56,24 +68,24 @@ def recognition_table(results: Recognised) -> pd.DataFrame:
 
 def _row(results: Recognised, system: System) -> dict[str, Any]:
     predictions, runs = results.predicted(system), results.of(system)
-    low, high = uar_interval(predictions, *_drawn(results.study)) or (None, None)
-    by_fold = runs.groupby("fold")["uar"].mean()
-    by_seed = predictions.groupby("seed")[["label", "predicted"]].apply(_uar)
+    target = results.target(system.testbed)
+    low, high = value_interval(predictions, target, *_drawn(results.study)) or (None, None)
+    by_fold = runs.groupby("fold")["value"].mean()
     first = runs.iloc[0]
     whole = results.model_parameters(system)
     return {
         **system._asdict(),
-        "uar": _uar(predictions),
-        "uar_low": low,
-        "uar_high": high,
-        "interval_unit": bootstrap_units(predictions)[0],
-        "accuracy": float((predictions["label"] == predictions["predicted"]).mean()),
+        "target": target,
+        "score": SCORES[target],
+        "value": value(predictions, target),
+        "value_low": low,
+        "value_high": high,
+        "value_fold_least": by_fold.min(),
+        "value_fold_most": by_fold.max(),
+        "interval_unit": bootstrap_units(predictions, target)[0],
         "n_folds": len(by_fold),
-        "uar_fold_least": by_fold.min(),
-        "uar_fold_most": by_fold.max(),
-        "uar_fold_sd": by_fold.std() if len(by_fold) > 1 else None,
-        "n_seeds": len(by_seed),
-        "uar_seed_sd": by_seed.std() if len(by_seed) > 1 else None,
+        "n_seeds": runs["seed"].nunique(),
+        **({} if target == "phones" else _of_classes(results, system)),
         **_gain(results, system),
         "published_uar": published(results.study, system.encoder, system.method, system.sites)
         if is_iemocap(results.study, system.testbed)
@@ -84,11 +96,30 @@ def _row(results: Recognised, system: System) -> dict[str, Any]:
         "model_parameters": whole,
         "share_of_model": int(first["trainable_parameters"]) / whole,
         "adapter_bytes": int(first["adapter_bytes"]),
-        **_fairness(predictions),
+        **_fairness(predictions, target),
         "n_scored": len(predictions),
         "n_total": results.test_utterances(system.testbed),
         "n_heard_by_encoder": int(runs["test_heard_by_encoder"].sum()),
         "train_seconds": float(runs["train_seconds"].sum()),
+    }
+
+
+def _of_classes(results: Recognised, system: System) -> dict[str, Any]:
+    """UAR and accuracy, where an utterance is of one class."""
+    predictions, runs = results.predicted(system), results.of(system)
+    target = results.target(system.testbed)
+    low, high = uar_interval(predictions, *_drawn(results.study), target) or (None, None)
+    by_fold = runs.groupby("fold")["uar"].mean()
+    by_seed = predictions.groupby("seed")[["label", "predicted"]].apply(_uar)
+    return {
+        "uar": _uar(predictions),
+        "uar_low": low,
+        "uar_high": high,
+        "accuracy": float((predictions["label"] == predictions["predicted"]).mean()),
+        "uar_fold_least": by_fold.min(),
+        "uar_fold_most": by_fold.max(),
+        "uar_fold_sd": by_fold.std() if len(by_fold) > 1 else None,
+        "uar_seed_sd": by_seed.std() if len(by_seed) > 1 else None,
     }
 
 
@@ -106,22 +137,19 @@ def _gain(results: Recognised, system: System) -> dict[str, float | None]:
     if head is None or head == system:
         return dict.fromkeys(("gain", "gain_low", "gain_high"))
     same = ["fold", "seed", "utterance_id"]
+    target = results.target(system.testbed)
+    better = -1.0 if SCORES[target] in LOWER_IS_BETTER else 1.0
     ours = results.predicted(system)
-    pairs = ours.merge(
-        results.predicted(head)[[*same, "predicted"]], on=same, suffixes=("", "_head")
-    )
-    hits = [
-        (pairs[column] == pairs["label"]).to_numpy(float)
-        for column in ("predicted", "predicted_head")
-    ]
-    apart: np.ndarray = hits[0] - hits[1]
-    low, high = class_mean_interval(pairs, apart, *_drawn(results.study)) or (None, None)
-    gain = _uar(ours) - _uar(results.predicted(head))
+    theirs = ours[same].merge(results.predicted(head), on=same)
+    apart: np.ndarray = better * (parts(ours, target)[0] - parts(theirs, target)[0])
+    drawn = value_interval(ours, target, *_drawn(results.study), counted=apart)
+    low, high = drawn or (None, None)
+    gain = better * (value(ours, target) - value(theirs, target))
     return {"gain": gain, "gain_low": low, "gain_high": high}
 
 
-def _fairness(predictions: pd.DataFrame) -> dict[str, Any]:
-    found = fairness(predictions)
+def _fairness(predictions: pd.DataFrame, target: Target) -> dict[str, Any]:
+    found = fairness(predictions, target=target)
     return {
         **{key: found.get(key) for key in _FAIRNESS},
         **{f"n_{gender}": found["n"][gender] for gender in GENDERS},

@@ -1,4 +1,4 @@
-"""Testbeds of emotion recognition: which recordings, which classes, and the folds they are divided into.
+"""Testbeds of recognition: which recordings, which classes, and the folds they are divided into.
 
 Every kind of fold follows one rule, that of the published experiments (PEFT-SER, arXiv 2306.05350): the
 units (speakers, sessions or sentences) in the order of their names are cut into consecutive groups; each
@@ -38,6 +38,7 @@ TABLE_COLUMNS = (
     "split",
     "partition",
     "text",
+    "language",
 )
 
 _MERGED = {"excited": "happy"}
@@ -83,7 +84,8 @@ def testbed_config(study: StudyConfig, testbed: str) -> TestbedConfig:
 def table(study: StudyConfig, paths: StudyPaths, testbed: str) -> pd.DataFrame:
     """The utterances of one testbed, one row each (`TABLE_COLUMNS`), sorted by utterance_id.
 
-    From manifest.csv: the testbed's corpora, speakers and classes, with the label of its label map.
+    From manifest.csv: the testbed's corpora, speakers and classes. `label` is the emotion by its label map, or
+    the speaker, or empty where phones are recognised: what is said is no class.
     Raises ConfigError for speakers or classes that are not there, DataError without manifest.csv.
     """
     config = testbed_config(study, testbed)
@@ -100,7 +102,11 @@ def table(study: StudyConfig, paths: StudyPaths, testbed: str) -> pd.DataFrame:
     if config.speakers:
         _refuse_unknown(testbed, "speakers", config.speakers, rows["speaker"])
         rows = rows[rows["speaker"].isin(config.speakers)]
-    labels = rows["emotion"]
+    labels = {
+        "emotion": rows["emotion"],
+        "speaker": rows["speaker"],
+        "phones": pd.Series("", index=rows.index),
+    }[config.target]
     if config.labels == "four":
         labels = labels.replace(_MERGED)
         labels = labels[labels.isin(FOUR_CLASSES)]
@@ -119,7 +125,9 @@ def table(study: StudyConfig, paths: StudyPaths, testbed: str) -> pd.DataFrame:
         ],
     )
     found = rows["label"].nunique()
-    if found < 2:
+    if config.target == "phones":
+        _refuse_empty(rows, "text", f"testbed {testbed}: target phones: no text is known of")
+    elif found < 2:
         raise ConfigError(
             f"testbed {testbed}: {found} class{'es' * (found != 1)} left; a recogniser needs at least two"
         )
@@ -127,9 +135,10 @@ def table(study: StudyConfig, paths: StudyPaths, testbed: str) -> pd.DataFrame:
 
 
 def classes(table: pd.DataFrame) -> tuple[str, ...]:
-    """The testbed's classes, in the order of the vocabulary."""
-    found = set(table["label"])
-    return tuple(label for label in EMOTIONS if label in found)
+    """The testbed's classes: emotions in the order of the vocabulary, speakers by name; none of phones."""
+    found = set(table["label"]) - {""}
+    order = EMOTIONS if found <= set(EMOTIONS) else sorted(found)
+    return tuple(label for label in order if label in found)
 
 
 def folds(table: pd.DataFrame, config: TestbedConfig) -> list[Fold]:

@@ -1,9 +1,9 @@
-"""Training of recognisers with PEFT-SER's settings (arXiv 2306.05350): Adam, plateau, best epoch by UAR.
+"""Training of recognisers with PEFT-SER's settings (arXiv 2306.05350): Adam, plateau, best epoch by score.
 
 Everything random in a step is seeded from (seed, step), and batches are a pure function of them: a run that
 was killed and resumed ends with the same weights as one that was not. `eele.training.loop` is the loop of
 the synthesisers, whose schedule goes by steps and whose best weights go by a loss; here both go by epochs
-and by recall.
+and by the score of the task (`eele.ser.tasks`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,18 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from torch.nn import functional as F
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm import tqdm
 
 from eele.config.models import RuntimeConfig
-from eele.config.recognition import RecogniserTrainingConfig
+from eele.config.recognition import RecogniserTrainingConfig, Target
 from eele.errors import EeleError
+from eele.io import hash_json
 from eele.ser.adaptation import Adaptation
+from eele.ser.ctc import decode
 from eele.ser.labelled import LabelledBatch, LabelledSet
 from eele.ser.model import Recogniser
-from eele.ser.scores import uar
+from eele.ser.tasks import Task, task_of
 from eele.stage import Interrupted
 from eele.training import checkpoint
 from eele.training.devices import deferred_termination
@@ -51,6 +52,12 @@ class Fit:
     identity: str  # hash of all that shapes the result
     checkpoint: Path
     label: str
+    target: Target = "emotion"
+
+    @property
+    def state_identity(self) -> str:
+        """Of the resumable state: also which values it holds, which differ between versions of eele."""
+        return hash_json([self.identity, [value.name for value in fields(Progress)]])
 
 
 @dataclass
@@ -59,7 +66,7 @@ class Progress:
 
     step: int = 0
     best_epoch: int = 0
-    best_uar: float = -1.0
+    best_score: float | None = None  # on validation
     best_loss: float = math.inf
     #: Sum of the training loss in the epoch at work, over utterances.
     loss_sum: float = 0.0
@@ -78,15 +85,14 @@ def fit_recogniser(
 ) -> Progress:
     """Train the head and what `adaptation` trains; leaves the weights of the best epoch in `recogniser`.
 
-    The best epoch is that of the highest UAR on the validation set, of equal ones that of the lowest
+    The best epoch is that of the best score on the validation set, of equal ones that of the lowest
     loss there. Raises EeleError when the loss is no longer finite, Interrupted when the process is
     told to stop: a checkpoint is written first.
     """
     config = run.config
     steps_per_epoch = train_set.steps_per_epoch(config.batch_size)
     steps = config.epochs * steps_per_epoch
-    weights = train_set.class_weights(len(recogniser.classes)) if config.class_weights else None
-    weights = weights.to(fabric.device) if weights is not None else None
+    task = task_of(run.target, recogniser.classes, train_set, config, fabric.device)
     full = adaptation.spec.method == "full"
     optimiser = torch.optim.Adam(
         [p for p in recogniser.parameters() if p.requires_grad],
@@ -109,7 +115,7 @@ def fit_recogniser(
         progress.seconds = before + time.monotonic() - started
         checkpoint.save(
             run.checkpoint,
-            run.identity,
+            run.state_identity,
             {
                 "weights": adaptation.state(),
                 "best": best,
@@ -133,7 +139,7 @@ def fit_recogniser(
             batch = next(batches).to(fabric.device)
             torch.manual_seed((run.seed * 1_000_003 + progress.step) % (2**63))
             engine.train()
-            loss = F.cross_entropy(engine(batch.samples, batch.lengths), batch.labels, weights)
+            loss = task.loss(engine(batch.samples, batch.lengths), batch.labels)
             fabric_optimiser.zero_grad(set_to_none=True)
             fabric.backward(loss)
             fabric_optimiser.step()
@@ -150,11 +156,11 @@ def fit_recogniser(
             stop = told_to_stop()
             over = progress.step % steps_per_epoch == 0
             if over:
-                scores = _validate(fabric, engine, recogniser, validation_set, config, weights)
+                scores = _validate(fabric, engine, task, validation_set, config)
                 schedule.step(scores["loss"])
-                if _end_epoch(progress, scores, optimiser, len(train_set), steps_per_epoch):
+                if _end_epoch(progress, task, scores, optimiser, len(train_set), steps_per_epoch):
                     best = adaptation.state()
-                bar.set_postfix(uar=f"{progress.best_uar:.3f}", refresh=False)
+                bar.set_postfix({task.score: f"{progress.best_score:.3f}"}, refresh=False)
             late = time.monotonic() - saved > 60 * runtime.checkpoint_minutes
             if stop or late or (over and progress.step < steps):
                 keep()
@@ -182,33 +188,40 @@ def predict(
 
 
 @torch.no_grad()
+def transcribe(
+    fabric: Fabric, recogniser: Recogniser, utterances: LabelledSet, batch_size: int
+) -> list[list[str]]:
+    """Phones heard of each utterance, in the order of `utterances.ids`."""
+    recogniser.to(fabric.device).eval()
+    out: list[list[str]] = [[] for _ in range(len(utterances))]
+    for positions in utterances.in_order(batch_size):
+        batch = utterances.plain_batch(positions).to(fabric.device)
+        found = decode(recogniser(batch.samples, batch.lengths))
+        for position, phones in zip(positions, found, strict=True):
+            out[position] = [recogniser.classes[phone] for phone in phones]
+    return out
+
+
+@torch.no_grad()
 def _validate(
     fabric: Fabric,
     engine: Any,
-    recogniser: Recogniser,
+    task: Task,
     utterances: LabelledSet,
     config: RecogniserTrainingConfig,
-    weights: Tensor | None,
 ) -> dict[str, float]:
-    """UAR and loss of the utterances, unaugmented."""
+    """Score and loss of the utterances, unaugmented."""
     engine.eval()
-    heard, said = [], []
+    heard = []
     for positions in utterances.in_order(config.batch_size):
         batch = utterances.plain_batch(positions).to(fabric.device)
-        heard.append(engine(batch.samples, batch.lengths).float())
-        said.append(batch.labels)
-    logits, labels = torch.cat(heard), torch.cat(said)
-    names = recogniser.classes
-    return {
-        "loss": float(F.cross_entropy(logits, labels, weights)),
-        "uar": uar(
-            [names[i] for i in labels.tolist()], [names[i] for i in logits.argmax(1).tolist()]
-        ),
-    }
+        heard.append((engine(batch.samples, batch.lengths), batch.labels))
+    return task.validate(heard)
 
 
 def _end_epoch(
     progress: Progress,
+    task: Task,
     scores: Mapping[str, float],
     optimiser: torch.optim.Optimizer,
     utterances: int,
@@ -222,10 +235,10 @@ def _end_epoch(
     progress.curves.append({**facts, **training})
     progress.curves.append({**facts, "split": "validation", **scores, "learning_rate": rate})
     progress.loss_sum = 0.0
-    found = (scores["uar"], -scores["loss"])
-    if found <= (progress.best_uar, -progress.best_loss):
+    score, loss, best = scores[task.score], scores["loss"], progress.best_score
+    if best is not None and (task.merit(score), -loss) <= (task.merit(best), -progress.best_loss):
         return False
-    progress.best_uar, progress.best_loss = scores["uar"], scores["loss"]
+    progress.best_score, progress.best_loss = score, loss
     progress.best_epoch = epoch
     return True
 
@@ -237,7 +250,7 @@ def _resume(
     optimiser: torch.optim.Optimizer,
     schedule: ReduceLROnPlateau,
 ) -> tuple[Progress, dict[str, Tensor] | None]:
-    state = checkpoint.load(run.checkpoint, run.identity)
+    state = checkpoint.load(run.checkpoint, run.state_identity)
     if state is None:
         return Progress(), None
     adaptation.load(state["weights"])

@@ -15,7 +15,7 @@ from eele.paths import StudyPaths
 from eele.ser.cells import AXES as RECOGNISER_AXES
 from eele.ser.cells import recognition_of
 from eele.ser.sweep import known_folds, recognisers
-from eele.workflow import judge_encoders, neutral_files, trains_vocoder
+from eele.workflow import judge_encoders, neutral_files, reads_lexicon, trains_vocoder
 
 #: Stage -> outputs of one of its jobs; `{item}` is the corpus, shard, judge, encoder, testbed, mixture or path of the cell.
 OUTPUTS: dict[str, tuple[str, ...]] = {
@@ -183,6 +183,7 @@ def _of_recognition(study: StudyConfig, paths: StudyPaths) -> dict[str, list[str
     cells = recognisers(study, known_folds(study, paths))
     return {
         **{stage: [""] for stage in _OF_RECOGNITION},
+        "build_lexicon": [""] * any(reads_lexicon(study, name) for name in config.testbeds),
         "prepare_encoder": list(config.encoders),
         "divide_testbed": list(config.testbeds),
         "recognise": [cell.path.as_posix() for cell in cells],
