@@ -1,4 +1,4 @@
-"""The smoke study with two judges and three methods, run through the real Snakefile to its tables and page."""
+"""The smoke study with two judges, three methods and two mixtures, run through the real Snakefile to its tables and page."""
 
 import csv
 import json
@@ -97,6 +97,36 @@ def test_every_method_has_its_cells_and_the_page_tells_what_was_left_out(study):
     page = (study / "report" / "index.html").read_text(encoding="utf-8")
     assert 'id="table-left-out"' in page and "bottleneck cannot be attached at site" in page
     assert 'id="table-budgets"' in page and 'id="table-comparisons"' in page
+
+
+def test_adapters_are_plugged_together_and_measured(folder, study):
+    rows = table(study, "combining")
+    assert len(rows) == (1 + 3 + 1 + 2) * len(JUDGES)
+    assert all(row["n"] == row["n_total"] == "6" for row in rows)
+    between = [r for r in rows if r["mixture"] == "between" and r["judge"] == "ear"]
+    assert [row["weights"] for row in between] == ["", "1 0", "0.5 0.5", "0 1"]
+    assert [row["same_as_neutral"] for row in between] == ["6", "0", "0", "0"]
+    off, strong = [r for r in rows if r["mixture"] == "stronger" and r["judge"] == "ear"][1:]
+    assert off["same_as_neutral"] == "6" and float(off["rate_ratio"]) == 1
+    # Scheme e is the duration predictor: what it moves is the rate.
+    assert strong["same_as_neutral"] != "6" and float(strong["rate_step"]) != 1
+    outside = "backbone~fastspeech2/method~lora/scheme~e/rank~4/emotion~happy/seed~1"
+    assert (study / "cells" / outside / "adapter" / "adapter.safetensors").is_file()
+    assert not (study / "cells" / outside / "metrics.json").exists()
+    # A mixture alone is the cell: at its end the line says what the cell says.
+    cell = study / "cells" / outside.replace("~e", "~g").replace("~4", "~2") / "metrics.json"
+    alone = json.loads(cell.read_text(encoding="utf-8"))["scores"]
+    assert float(between[1]["rate_ratio"]) == pytest.approx(alone["rate_ratio"], rel=1e-3)
+    assert float(between[1]["phone_error_rate"]) == pytest.approx(
+        alone["phone_error_rate"], abs=0.05
+    )
+    page = (study / "report" / "index.html").read_text(encoding="utf-8")
+    assert 'id="table-combining-between"' in page
+    assert "At weight 0 6 of 6 files are the neutral model’s, bit for bit." in page
+    jobs = ask(
+        folder, "-n", config=["combining={stronger: {intensities: [0, 2]}}"], check=True
+    ).jobs
+    assert jobs == {"combine": 1, "make_tables": 1, "make_figures": 1, "make_page": 1}
 
 
 @pytest.mark.parametrize("cell", ["bottleneck/c/20/happy", "prompt/a/3/happy"])
