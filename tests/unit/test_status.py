@@ -257,10 +257,13 @@ def test_a_process_shows_that_a_job_runs_and_its_end_that_it_does_not(fake: Fake
     fake.workflow(age_s=300)
     fake.mark(train, age_s=250)
     log = f"results/fake/{train.log}"
+    program = "import time; print('here', flush=True); time.sleep(60)"
     run = subprocess.Popen(
-        [sys.executable, "-c", "import time; time.sleep(60)", "--log", log], cwd=fake.folder
+        [sys.executable, "-c", program, "--log", log], cwd=fake.folder, stdout=subprocess.PIPE
     )
     try:
+        # A process that is only just being made has no command line yet.
+        assert run.stdout is not None and run.stdout.readline() == b"here\n"
         fake.log(train, BAR, age_s=0)
         status = collect(fake.study, fake.paths)
         assert state(status, "train_cell") == (0, 1, 0, 3)
@@ -270,7 +273,7 @@ def test_a_process_shows_that_a_job_runs_and_its_end_that_it_does_not(fake: Fake
         assert collect(fake.study, fake.paths).stages["train_cell"].running == 1
     finally:
         run.kill()
-        run.wait()
+        run.communicate()
     # A fresh log alone proves nothing on the machine where its process should be.
     fake.log(train, BAR, age_s=0)
     status = collect(fake.study, fake.paths)
