@@ -96,9 +96,8 @@ class Placement(NamedTuple):
     method: str
     scheme: str
     rank: int
-    budget: (
-        int | None
-    )  # trainable weights the rank was chosen for; None where the block names the rank
+    #: Trainable weights the rank was chosen for; None where the block names the rank.
+    budget: int | None
 
 
 class LeftOut(NamedTuple):

@@ -20,7 +20,7 @@ from eele.combining.plugging import plug_cells, set_weights
 from eele.combining.summary import point_rows
 from eele.config.models import StudyConfig
 from eele.errors import DataError
-from eele.io import atomic_folder, atomic_path, hash_json, sha256
+from eele.io import atomic_folder, hash_json, sha256, write_csv
 from eele.metrics.cases import Recordings
 from eele.neutral import WEIGHTS, NeutralModel
 from eele.paths import StudyPaths
@@ -75,15 +75,15 @@ def combine(study: StudyConfig, paths: StudyPaths, mixture: Mixture) -> None:
         if not finished.take_back(run, files):
             with atomic_folder(place) as temporary:
                 write_speech(study, temporary, lines, voice.say(point))
-                _write(temporary / "utterances.csv", measuring.table(point, temporary))
+                write_csv(temporary / "utterances.csv", measuring.table(point, temporary))
             finished.keep(run, files)
         heard[point.name] = _read(place / "utterances.csv")
         log.info("point %s of %s", point.name, mixture.name)
     _forget_others(folder, [point.name for point in points])
     for point, table in zip(points, heard.values(), strict=True):
         table.insert(0, "point", point.name)
-    _write(folder / "utterances.csv", pd.concat(heard.values(), ignore_index=True))
-    _write(folder / "points.csv", point_rows(study, mixture, points, heard))
+    write_csv(folder / "utterances.csv", pd.concat(heard.values(), ignore_index=True))
+    write_csv(folder / "points.csv", point_rows(study, mixture, points, heard))
     provenance.write(
         folder / "provenance.json",
         study,
@@ -175,11 +175,6 @@ def _forget_others(folder: Path, names: Sequence[str]) -> None:
     for place in folder.iterdir():
         if place.is_dir() and place.name not in names:
             shutil.rmtree(place)
-
-
-def _write(path: Path, table: pd.DataFrame) -> None:
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def _read(path: Path) -> pd.DataFrame:

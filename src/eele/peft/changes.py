@@ -8,6 +8,7 @@ tell the same to whoever reads them instead of calling the layer.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -16,19 +17,19 @@ from torch import Tensor
 from eele.peft.tuner import held
 
 
-class Changes:
+class Changes(ABC):
     """Comes before a layer class of `peft` among the bases of a layer; the class gives names and initial weights."""
 
     #: Whether the update is a change of the plain weight, known only while that weight is there.
     of_base = False
 
+    @abstractmethod
     def change(self, name: str) -> tuple[Tensor, Tensor | None]:
         """What adapter `name` adds to the plain weight and bias at strength 1; no bias: None."""
-        raise NotImplementedError
 
+    @abstractmethod
     def update(self, name: str, x: Tensor, plain: Tensor) -> Tensor:
         """What adapter `name` adds to the output `plain` of the plain layer for `x`, at strength 1."""
-        raise NotImplementedError
 
     def set_scale(self, adapter: str, scale: float) -> None:
         """Set the strength of an adapter."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from pathlib import Path
 
 import pandas as pd
 
 from eele.config.models import StudyConfig
-from eele.io import atomic_path, write_text
+from eele.io import write_csv, write_text
 from eele.paths import StudyPaths
 from eele.reporting.bootstrap import Bootstrap
 from eele.reporting.collect import Results, System, load_results
@@ -55,12 +54,6 @@ def write_tables(study: StudyConfig, paths: StudyPaths) -> None:
     for name, table in tables.items():
         write_csv(paths.tables / f"{name}.csv", table)
         write_text(paths.tables / f"{name}.tex", to_latex(name, table, study))
-
-
-def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Atomic UTF-8 CSV; a missing value is an empty field."""
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def caption(scheme: str, study: StudyConfig) -> str:

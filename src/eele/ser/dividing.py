@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eele.config import StudyConfig
 from eele.errors import DataError
-from eele.io import atomic_path
+from eele.io import write_csv
 from eele.paths import StudyPaths
 
 FOLDS = "folds.csv"
@@ -33,8 +33,7 @@ def divide_testbed(study: StudyConfig, paths: StudyPaths, testbed: str) -> None:
             facts: dict[str, object] = {"fold": fold.name, "part": part}
             facts |= {"speakers": speaker[list(ids)].nunique(), "utterances": len(ids)}
             parts.append(facts | by_class.loc[part].to_dict())
-    with atomic_path(paths.testbed(testbed) / FOLDS) as temporary:
-        pd.DataFrame(parts).to_csv(temporary, index=False, lineterminator="\n")
+    write_csv(paths.testbed(testbed) / FOLDS, pd.DataFrame(parts))
 
 
 def fold_names(folder: Path) -> Sequence[str]:

@@ -15,7 +15,7 @@ import torch
 from eele.config import StudyConfig
 from eele.config.recognition import Target
 from eele.errors import DataError
-from eele.io import atomic_path, hash_json, write_json
+from eele.io import hash_json, write_csv, write_json
 from eele.paths import StudyPaths
 from eele.ser.adaptation import Adaptation
 from eele.ser.cells import RecognitionCell, recognition_of
@@ -118,8 +118,7 @@ def recognise(study: StudyConfig, paths: StudyPaths, cell: RecognitionCell) -> N
         cell=cell.as_dict(),
         target=testbed.target,
     )
-    with atomic_path(folder / "predictions.csv") as temporary:
-        predictions.to_csv(temporary, index=False)
+    write_csv(folder / "predictions.csv", predictions)
     write_curves(folder / "curves.csv", progress.curves)
     write_json(
         folder / "scores.json",

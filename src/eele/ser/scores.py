@@ -65,7 +65,7 @@ def uar_interval(
     predictions: columns utterance_id, label, predicted, speaker, sentence (optional). A class of which a
     draw holds no recording does not count in that draw.
     """
-    hit = (predictions["label"] == predictions["predicted"]).to_numpy(float)
+    hit, _ = parts(predictions, "emotion")
     return class_mean_interval(predictions, hit, samples, confidence, seed, target)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from eele.errors import ConfigError
-from eele.sites import Layers, Part, Site, Sites
+from eele.sites import ENCODER_SITES, Layers, Part, Site, Sites
 
 if TYPE_CHECKING:
     from torch import nn
@@ -78,16 +78,8 @@ def encoder_sites(encoder: nn.Module) -> Sites:
     if len(layers) != expected:
         raise ConfigError(f"{title} says {expected} layers and holds {len(layers)}")
     one = next(iter(layers.values()))
-    everything = tuple(names.maps)
-    return Sites(
-        title,
-        (
-            _site("feed_forward", layers, names, one, ("feed_forward",)),
-            _site("attention", layers, names, one, ("attention",)),
-            _site("layers", layers, names, one, everything),
-        ),
-        expected,
-    )
+    sites = (_site(name, layers, names, one, parts) for name, parts in ENCODER_SITES.items())
+    return Sites(title, tuple(sites), expected)
 
 
 def _site(

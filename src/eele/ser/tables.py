@@ -10,8 +10,8 @@ import pandas as pd
 
 from eele.config.models import StudyConfig
 from eele.config.recognition import Target
+from eele.io import write_csv
 from eele.paths import StudyPaths
-from eele.reporting.tables import write_csv
 from eele.ser.fairness import fairness
 from eele.ser.published import is_iemocap, published
 from eele.ser.results import KEYS, Recognised, System, load
