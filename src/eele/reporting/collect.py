@@ -74,7 +74,6 @@ _METHOD_WORDS = {
     "lora": "LoRA",
     "dora": "DoRA",
     "rslora": "rsLoRA",
-    "lokr": "LoKr",
     "loha": "LoHa",
     "ia3": "IA³",
     "vera": "VeRA",

@@ -15,6 +15,7 @@ import pandas as pd
 
 from eele.reporting.bootstrap import Bootstrap
 from eele.reporting.collect import Results, System, method_words, plain_system
+from eele.reporting.markup import interval_text
 
 COMPARISON_COLUMNS = (
     *("family", "what", "over", "than", "difference", "low", "high", "larger"),
@@ -203,8 +204,6 @@ def in_words(table: pd.DataFrame) -> list[str]:
 
 def _said(row: pd.Series) -> str:
     """`bottleneck over LoRA by 0.12 (0.03 to 0.21)`: the better one first."""
-    from eele.reporting.markup import interval_text
-
     better, worse = str(row["what"]), str(row["than"])
     value, low, high = (float(row[key]) for key in ("difference", "low", "high"))
     if value < 0:
