@@ -21,25 +21,45 @@ if TYPE_CHECKING:
     from eele.config.models import BackboneConfig, FastSpeech2Config, Vits2Config
 
 
-#: The two halves of a Transformer layer.
-Part = Literal["attention", "feed_forward"]
+#: The two halves of a Transformer layer, and a layer of a predictor: convolution, ReLU, norm.
+Part = Literal["attention", "feed_forward", "predictor"]
 #: Kinds of layers that adaptation methods tell apart.
 Kind = Literal["linear", "convolution", "transposed convolution", "embedding"]
 
 
 @dataclass(frozen=True)
+class Attention:
+    """The attention of a Transformer layer, by the names of its modules in the model."""
+
+    name: str  # takes states (batch, time, channels) and a mask
+    key: str  # linear map
+    value: str  # linear map
+    norm: str | None  # where it stands before the attention; None where it follows it
+    reads_weights: bool  # it computes with its maps' weights instead of calling the maps
+
+
+@dataclass(frozen=True)
 class Block:
-    """One Transformer layer, by the names of its modules in the model."""
+    """One layer that adapters can stand in, by the names of its modules in the model."""
 
     name: str
-    expand: str  # first map of the feed-forward
-    contract: str  # last map of the feed-forward
-    attention: str  # takes states (batch, time, channels) and a mask
-    key: str  # linear map of the attention
-    value: str  # linear map of the attention
-    attention_norm: str | None  # where it stands before the attention; None where it follows it
+    expand: str  # first map of the feed-forward, or the convolution
+    contract: str  # last map of the feed-forward, or the norm behind the convolution
+    told: str  # what is called with the mask of the states
     parts: frozenset[Part]  # what of the layer belongs to the site
-    reads_weights: bool  # the attention computes with its maps' weights instead of calling the maps
+    attention: Attention | None = None  # None in a predictor
+
+
+@dataclass(frozen=True)
+class PredictorLayers:
+    """The layers of predictors: a module of convolutions `first`, `second`, ... and norms `first_norm`, ..."""
+
+    pattern: str  # matched against whole names of convolutions
+    parts: frozenset[Part] = frozenset(("predictor",))
+
+    def block(self, name: str) -> Block:
+        """The layer whose convolution is called `name`."""
+        return Block(name, name, f"{name}_norm", name.rpartition(".")[0], self.parts)
 
 
 @dataclass(frozen=True)
@@ -59,16 +79,20 @@ class Layers:
     def block(self, name: str) -> Block:
         """The layer called `name`."""
         norm = self.attention_norm
-        return Block(
-            name,
-            f"{name}.{self.expand}",
-            f"{name}.{self.contract}",
+        attention = Attention(
             f"{name}.{self.attention}",
             f"{name}.{self.key}",
             f"{name}.{self.value}",
             f"{name}.{norm}" if norm else None,
-            self.parts,
             self.reads_weights,
+        )
+        return Block(
+            name,
+            f"{name}.{self.expand}",
+            f"{name}.{self.contract}",
+            attention.name,
+            self.parts,
+            attention,
         )
 
 
@@ -79,7 +103,7 @@ class Site:
     name: str
     pattern: str  # matched against whole module names
     expected: Callable[[Any], int]  # number of weight-holding modules, from the model's sizes
-    layers: Layers | None = None  # None where the site has no Transformer layers
+    layers: Layers | PredictorLayers | None = None  # None where the site has neither
     kinds: tuple[Kind, ...] = ("linear",)  # kinds of layers that methods can adapt there
 
 
@@ -101,7 +125,7 @@ class SiteMap(Protocol):
         """
 
     def blocks(self, model: nn.Module, site: str) -> list[Block]:
-        """The Transformer layers of `site`, in the model's order; none where it has none.
+        """The layers of Transformers or predictors of `site`, in the model's order; none where it has none.
 
         Raises ConfigError as `modules` does.
         """
@@ -155,11 +179,15 @@ class Sites:
 
 def width(model: nn.Module, block: Block) -> int:
     """Channels of the states that pass through `block`."""
+    from torch import nn
+
     for _, module in _plain(model.get_submodule(block.contract)):
-        size = getattr(module, "out_features", None) or getattr(module, "out_channels", None)
-        if size:
-            return int(size)
-    raise ConfigError(f"{block.contract} holds neither a linear map nor a convolution")
+        for size in ("out_features", "out_channels"):
+            if hasattr(module, size):
+                return int(getattr(module, size))
+        if isinstance(module, nn.LayerNorm):
+            return int(module.normalized_shape[-1])
+    raise ConfigError(f"{block.contract} holds no linear map, no convolution and no norm")
 
 
 #: Names of a layer's modules that both synthesisers use.
@@ -167,6 +195,7 @@ _LAYER = ("expand", "contract", "attention", "attention.key", "attention.value")
 _BLOCK = 6  # query, key, value, output, expand, contract
 _BLOCK_NORMS = 2
 _PREDICTOR = 5  # two convolutions, two norms, read-out
+_PREDICTOR_LAYER = "(first|second)"
 
 
 def _fastspeech2() -> tuple[Site, ...]:
@@ -194,13 +223,15 @@ def _fastspeech2() -> tuple[Site, ...]:
             "duration",
             r"duration_predictor\..+",
             lambda c: _PREDICTOR,
-            kinds=("linear", "convolution"),
+            PredictorLayers(rf"duration_predictor\.{_PREDICTOR_LAYER}"),
+            ("linear", "convolution"),
         ),
         Site(
             "variance",
             r"(pitch|energy)_predictor\..+|(pitch|energy)_embedding\..+",
             lambda c: 2 * _PREDICTOR + 2,
-            kinds=("linear", "convolution"),
+            PredictorLayers(rf"(pitch|energy)_predictor\.{_PREDICTOR_LAYER}"),
+            ("linear", "convolution"),
         ),
         Site(
             "decoder",
@@ -257,7 +288,9 @@ def _vits2() -> tuple[Site, ...]:
             "duration",
             r"duration_predictor\..+",
             duration,
-            kinds=("linear", "convolution"),
+            # A predictor that is a flow has none of these.
+            PredictorLayers(rf"duration_predictor\.convs\.{_PREDICTOR_LAYER}"),
+            ("linear", "convolution"),
         ),
         Site(
             "flow",
@@ -286,8 +319,8 @@ ENCODER_SITES: dict[str, tuple[Part, ...]] = {
 
 
 def holds(model: str, site: str) -> tuple[str, tuple[Kind, ...], tuple[Part, ...]]:
-    """Of a backbone, or of `encoder`: its title for messages, the kinds of layers and the parts of Transformer
-    layers that `site` holds. ConfigError when there is no such model or site."""
+    """Of a backbone, or of `encoder`: its title for messages, the kinds of layers and the parts of layers that
+    `site` holds. ConfigError when there is no such model or site."""
     found: dict[str, tuple[tuple[Kind, ...], tuple[Part, ...]]] = {}
     if model == "encoder":
         title = model

@@ -30,7 +30,7 @@ MISTAKES = {
         [
             "sweep.0.schemes: scheme 'e': prompt",
             "site 'duration'",
-            "the site has none",
+            "not part of the site",
             "take e, d out",
         ],
     ),

@@ -70,7 +70,7 @@ def test_its_line_is_all_that_configs_need() -> None:
     with pytest.raises(ValueError, match="ssf cannot be attached at site 'attention' of encoder"):
         MethodConfig.model_validate({"method": "ssf", "sites": ("attention",)})
     assert peft.refusal("ssf", "vits2", "flow") is None
-    assert "Transformer layers" in (peft.refusal("ssf", "vits2", "decoder") or "")
+    assert "layers of Transformers, and" in (peft.refusal("ssf", "vits2", "decoder") or "")
 
 
 def test_the_example_is_not_part_of_the_package() -> None:

@@ -37,12 +37,17 @@ SIZES = {
         "decoder": {"initial_channels": 16},
     },
 }
-#: Backbone, site -> Transformer layers there.
-WITH_LAYERS = {
+#: Backbone, site -> Transformer layers there, layers of predictors there.
+TRANSFORMERS = {
     ("fastspeech2", "text_encoder"): 2,
     ("fastspeech2", "decoder"): 1,
     ("vits2", "text_encoder"): 3,
     ("vits2", "flow"): 4,
+}
+PREDICTORS = {
+    ("fastspeech2", "duration"): 2,
+    ("fastspeech2", "variance"): 4,
+    ("vits2", "duration"): 2,
 }
 INSERTED = (
     "bottleneck",
@@ -52,6 +57,10 @@ INSERTED = (
     "prefix",
     "combined",
 )
+#: Those that stand behind the layers of predictors, too.
+BEHIND = ("bottleneck", "conv_adapter")
+CASES = [(*place, name) for place in TRANSFORMERS for name in INSERTED]
+CASES += [(*place, name) for place in PREDICTORS for name in BEHIND]
 LENGTHS = torch.tensor([9, 6])
 
 
@@ -72,7 +81,7 @@ def model(backbone: str) -> Backbone:
 
 
 def through(net: Backbone, site: str, rows: slice = slice(None)) -> Tensor:
-    """What the stack of `site` makes of two sequences of 9 and 6 positions (batch, time, channels)."""
+    """What `site` makes of two sequences of 9 and 6 positions (batch, time, channels)."""
     lengths = LENGTHS[rows]
     mask = length_mask(lengths, int(lengths.max()))
     size = net.config.hidden_size if net.name == "vits2" else 16
@@ -81,6 +90,13 @@ def through(net: Backbone, site: str, rows: slice = slice(None)) -> Tensor:
     voice = torch.ones(len(lengths), 4)
     if site == "flow":
         return net.flow(x, mask, voice)
+    if site == "duration" and net.name == "vits2":
+        x, row = x.transpose(1, 2), mask[:, None].to(x.dtype)
+        return net.duration_predictor(x, row, voice, torch.ones_like(row))[:, :, None]
+    if site in ("duration", "variance"):
+        at = [net.duration_predictor] if site == "duration" else []
+        at = at or [net.pitch_predictor, net.energy_predictor]
+        return torch.stack([predictor(x, mask) for predictor in at], dim=2)
     if net.name == "vits2":
         phones = torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8, 9], [9, 8, 7, 6, 5, 4, 0, 0, 0]])[rows]
         return net.text_encoder(phones[:, : mask.shape[1]], mask, voice)[0]
@@ -113,9 +129,8 @@ def output(net: Backbone, site: str, rows: slice = slice(None)) -> Tensor:
     return found
 
 
-@pytest.mark.parametrize("name", INSERTED)
-@pytest.mark.parametrize(("backbone", "site"), WITH_LAYERS)
-class TestWhereThereAreTransformerLayers:
+@pytest.mark.parametrize(("backbone", "site", "name"), CASES)
+class TestWhereThereAreLayers:
     def test_count_identity_and_unplugging(self, backbone: str, site: str, name: str) -> None:
         net, sites = model(backbone), backbone_sites(config(backbone))
         how = method(name)
@@ -150,15 +165,19 @@ class TestWhereThereAreTransformerLayers:
         assert torch.equal(output(net, site), before)
 
 
-@pytest.mark.parametrize("name", INSERTED)
 @pytest.mark.parametrize(
-    ("backbone", "site"),
-    [(b, s.name) for b in SITES for s in SITES[b] if (b, s.name) not in WITH_LAYERS],
+    ("backbone", "site", "name"),
+    [
+        (backbone, site.name, name)
+        for backbone in SITES
+        for site in SITES[backbone]
+        for name in INSERTED
+        if (backbone, site.name, name) not in CASES
+    ],
 )
-def test_site_without_transformer_layers_is_refused_by_name(
-    backbone: str, site: str, name: str
-) -> None:
-    reason = f"{name} cannot be attached at site '{site}' of backbone {backbone}: .* has none"
+def test_site_without_such_layers_is_refused_by_name(backbone: str, site: str, name: str) -> None:
+    why = "not part of the site" if (backbone, site) in PREDICTORS else "the site has none"
+    reason = f"{name} cannot be attached at site '{site}' of backbone {backbone}: .* {why}"
     for sites in ((site,), ("text_encoder", site)):
         with pytest.raises(ConfigError, match=reason):
             method(name).attach(
@@ -173,17 +192,39 @@ def test_flow_without_its_transformer_is_refused() -> None:
         method("prompt").attach(net, backbone_sites(bare), spec("prompt", "flow"))
 
 
+def test_predictor_that_is_a_flow_is_refused() -> None:
+    flow = config("vits2", duration_predictor="flow")
+    net = build(flow, phones=11, speakers=3, audio=AudioConfig(mel_channels=20))
+    with pytest.raises(ConfigError, match=r"site 'duration' of backbone vits2: .* has none"):
+        method("bottleneck").attach(net, backbone_sites(flow), spec("bottleneck", "duration"))
+
+
 def test_blocks_name_modules_of_the_model() -> None:
-    for (backbone, site), count in WITH_LAYERS.items():
+    for (backbone, site), count in TRANSFORMERS.items():
         net, sites = model(backbone), backbone_sites(config(backbone))
         blocks = sites.blocks(net, site)
         assert len(blocks) == count
         for block in blocks:
-            for name in (block.expand, block.contract, block.attention):
+            assert block.attention is not None
+            for name in (block.expand, block.contract, block.told, block.attention.key):
                 assert name.startswith(f"{block.name}.")
                 net.get_submodule(name)
-            assert (block.attention_norm is None) == (backbone == "vits2")
+            assert (block.attention.norm is None) == (backbone == "vits2")
             assert width(net, block) == SIZES[backbone]["hidden_size"]
+
+
+def test_blocks_of_predictors_are_a_convolution_and_its_norm() -> None:
+    for (backbone, site), count in PREDICTORS.items():
+        net, sites = model(backbone), backbone_sites(config(backbone))
+        blocks = sites.blocks(net, site)
+        assert len(blocks) == count
+        for block in blocks:
+            assert block.attention is None
+            assert block.name.startswith(f"{block.told}.")
+            assert isinstance(net.get_submodule(f"{block.expand}.conv"), nn.Conv1d)
+            norm = net.get_submodule(block.contract)
+            assert isinstance(norm, nn.LayerNorm)
+            assert width(net, block) == norm.normalized_shape[0]
 
 
 def test_flow_is_undone_with_adapters_in_it() -> None:

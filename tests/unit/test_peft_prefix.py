@@ -116,7 +116,7 @@ def test_prefix_is_keys_and_values_in_front(name: str, masked: bool) -> None:
     net = make()
     sites, how = site_map(name, net), method("prefix")
     block = sites.blocks(net, site)[0]
-    attention = net.get_submodule(block.attention)
+    attention = net.get_submodule(block.told)
     x = torch.randn(1, TIME, attention.query.in_features if hasattr(attention, "query") else 16)
     plain = asked(attention, x, masked)
     parts = []
@@ -143,7 +143,7 @@ def test_prefix_is_keys_and_values_in_front(name: str, masked: bool) -> None:
 def test_prefix_fades_out_towards_strength_zero() -> None:
     net = model("fastspeech2")
     sites, how = backbone_sites(config("fastspeech2")), method("prefix")
-    attention = net.get_submodule(sites.blocks(net, "decoder")[0].attention)
+    attention = net.get_submodule(sites.blocks(net, "decoder")[0].told)
     x = torch.randn(1, TIME, 16, generator=torch.Generator().manual_seed(1))
     plain = asked(attention, x, False)
     how.attach(net, sites, AdapterSpec("prefix", ("decoder",), 4))
@@ -176,7 +176,7 @@ def test_prompt_and_prefix_side_by_side_in_either_order() -> None:
         for of in order:
             torch.manual_seed(len(of))
             method(of).attach(net, sites, AdapterSpec(of, ("flow",), 2))
-        attention = net.get_submodule(sites.blocks(net, "flow")[0].attention)
+        attention = net.get_submodule(sites.blocks(net, "flow")[0].told)
         x = torch.randn(1, TIME, 8, generator=torch.Generator().manual_seed(1))
         found.append(asked(attention, x, True))
     torch.testing.assert_close(*found, rtol=1e-5, atol=1e-6)

@@ -52,9 +52,14 @@ def test_sites_of_encoders_hold_what_they_say() -> None:
 
 def test_refusals_say_why() -> None:
     assert refusal("lora", "vits2", "decoder") is None
-    assert refusal("bottleneck", "vits2", "duration") == (
-        "bottleneck cannot be attached at site 'duration' of backbone vits2: it adapts Transformer layers, "
-        "and the site has none"
+    assert refusal("bottleneck", "vits2", "duration") is None
+    assert refusal("bottleneck", "vits2", "decoder") == (
+        "bottleneck cannot be attached at site 'decoder' of backbone vits2: it adapts layers of Transformers "
+        "and of predictors, and the site has none"
+    )
+    assert refusal("prefix", "vits2", "duration") == (
+        "prefix cannot be attached at site 'duration' of backbone vits2: it acts on the attention, which is "
+        "not part of the site"
     )
     assert refusal("prompt", "encoder", "feed_forward") == (
         "prompt cannot be attached at site 'feed_forward' of encoder: it acts on the attention, which is "

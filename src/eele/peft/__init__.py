@@ -9,8 +9,12 @@ from eele.registry import Registry
 
 if TYPE_CHECKING:
     from eele.peft.base import Method
+    from eele.sites import Part
 
-#: Name -> what is known of a method without importing torch or peft: its class, the part of a layer it acts on,
+#: What adapters stand behind that need nothing but states.
+_BEHIND: tuple[Part, ...] = ("feed_forward", "predictor")
+
+#: Name -> what is known of a method without importing torch or peft: its class, the parts of layers it acts on,
 #: what its size counts (None: it has none, and its rank is 0).
 METHODS: Registry[Entry] = Registry("method")
 METHODS.register("lora", Entry("eele.peft.lora:Lora", "weights", "rank of the update"))
@@ -44,30 +48,29 @@ METHODS.register(
     ),
 )
 METHODS.register("full", Entry("eele.peft.full:Full", "model", None))
-METHODS.register(
-    "bottleneck", Entry("eele.peft.bottleneck:Bottleneck", "feed_forward", "inner channels")
-)
+METHODS.register("bottleneck", Entry("eele.peft.bottleneck:Bottleneck", _BEHIND, "inner channels"))
 METHODS.register(
     "parallel_bottleneck",
-    Entry("eele.peft.parallel_bottleneck:ParallelBottleneck", "feed_forward", "inner channels"),
+    Entry("eele.peft.parallel_bottleneck:ParallelBottleneck", ("feed_forward",), "inner channels"),
 )
 METHODS.register(
     "conv_adapter",
     Entry(
         "eele.peft.conv_adapter:ConvAdapter",
-        "feed_forward",
+        _BEHIND,
         "inner channels: the next divisor of the layer's, or multiple, from here down",
     ),
 )
 METHODS.register(
-    "prefix", Entry("eele.peft.prefix:Prefix", "attention", "keys, and as many values, per layer")
+    "prefix",
+    Entry("eele.peft.prefix:Prefix", ("attention",), "keys, and as many values, per layer"),
 )
-METHODS.register("prompt", Entry("eele.peft.prompt:Prompt", "attention", "vectors per layer"))
+METHODS.register("prompt", Entry("eele.peft.prompt:Prompt", ("attention",), "vectors per layer"))
 METHODS.register(
     "combined",
     Entry(
         "eele.peft.combined:Combined",
-        "feed_forward",
+        ("feed_forward",),
         "rank of LoRA; 4 inner channels of the bottlenecks per unit",
     ),
 )

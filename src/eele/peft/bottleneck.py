@@ -1,10 +1,12 @@
-"""Bottleneck adapters (Houlsby et al., arXiv 1902.00751) after the feed-forward of Transformer layers.
+"""Bottleneck adapters (Houlsby et al., arXiv 1902.00751) after the feed-forward of Transformer layers, and after
+the layers of predictors.
 
 With f the feed-forward's output, before the residual is added, the layer goes on with
 f + 0.1 U dropout(ReLU(D f + c)) + u. D (inner, channels), U (channels, inner) and their biases c, u are
 `inner (2 channels + 1) + channels` weights; U and the biases begin at zero. ReLU and the factor 0.1 are those of
 PEFT-SER (arXiv 2306.05350), whose code adds the adapted state itself a second time, so that it does not begin at
-the pretrained model; here only the update is added.
+the pretrained model; here only the update is added. Of a predictor's layer f is what its norm puts out, before
+the dropout; the FastPitch of NVIDIA's NeMo has bottlenecks behind those layers, too.
 """
 
 from __future__ import annotations
@@ -41,13 +43,13 @@ class Squeeze(nn.Module):
 
 
 class After(Insertion):
-    """Adds to the feed-forward's output what each adapter makes of it."""
+    """Adds to the output of a feed-forward, or of a predictor's layer, what each adapter makes of it."""
 
     def listen(self, model: nn.Module, block: Block) -> None:
         model.get_submodule(block.contract).register_forward_hook(self.add)
 
     def add(self, module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        """Hook on the feed-forward's last map."""
+        """Hook on the last module of the feed-forward or layer."""
         return output + updates if (updates := self.updates(output)) is not None else output
 
     def updates(self, states: Tensor) -> Tensor | None:
@@ -57,7 +59,7 @@ class After(Insertion):
 
 
 class Bottleneck(Inserted):
-    """Bottleneck adapters after the feed-forward of each Transformer layer."""
+    """Bottleneck adapters after each feed-forward, and each layer of a predictor."""
 
     name = "bottleneck"
     part = "feed_forward"

@@ -1,5 +1,5 @@
 """ConvAdapter of SURE (arXiv 2303.03267): grouped convolutions over time after the feed-forward of Transformer
-layers.
+layers; here after the layers of predictors, too (see `eele.peft.bottleneck`).
 
 With f the feed-forward's output, before the residual is added, the layer goes on with f + SE(C3 C2 ReLU(C1 norm f)):
 a layer norm; C1 of kernel 3 from d channels to `inner`, C2 of kernel 5 among these, C3 of kernel 3 back to d, all
@@ -71,11 +71,10 @@ class Convolving(After):
 
     def listen(self, model: nn.Module, block: Block) -> None:
         super().listen(model, block)
-        attention = model.get_submodule(block.attention)
-        attention.register_forward_pre_hook(self.look, with_kwargs=True)
+        model.get_submodule(block.told).register_forward_pre_hook(self.look, with_kwargs=True)
 
     def look(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        """Hook before the attention, which alone is told which frames are an item's own."""
+        """Hook before what alone is told which frames are an item's own: the attention, or a predictor."""
         self._mask = Call(module, args, kwargs).mask
 
     def updates(self, states: Tensor) -> Tensor | None:
@@ -85,7 +84,7 @@ class Convolving(After):
 
 
 class ConvAdapter(Inserted):
-    """Grouped convolutions over time after the feed-forward of each Transformer layer."""
+    """Grouped convolutions over time after each feed-forward, and each layer of a predictor."""
 
     name = "conv_adapter"
     part = "feed_forward"

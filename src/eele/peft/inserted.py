@@ -1,4 +1,4 @@
-"""Adapters that stand beside the modules of Transformer layers and act on what passes through them.
+"""Adapters that stand beside the modules of layers and act on what passes through them.
 
 Such an adapter is a module of the layer itself, under `inserted_<method>.<adapter>`, and acts through hooks on the
 layer's modules: the model's own weights keep their names. Hooks are bound methods of a module of the model, so a
@@ -31,7 +31,7 @@ _HOOKS = (
 
 
 class Insertion(nn.ModuleDict, ABC):
-    """The adapters of one method in one Transformer layer, by name."""
+    """The adapters of one method in one layer, by name."""
 
     is_inserted = True  # to the site maps: no module of the model's
 
@@ -75,7 +75,8 @@ class Inserted(Adapter):
         found: dict[str, Block] = {}
         for site in spec.sites:
             blocks = sites.blocks(model, site)
-            reason = METHODS[spec.method].lacks((), blocks[0].parts if blocks else ())
+            held = {part for block in blocks for part in block.parts}
+            reason = METHODS[spec.method].lacks((), held)
             if reason is not None:
                 raise ConfigError(cannot(spec.method, site, sites.name, reason))
             found.update((block.name, block) for block in blocks)
@@ -99,7 +100,7 @@ class Inserted(Adapter):
             holder[name] = self.fresh(width(model, block), spec).to(like.device, like.dtype)
             holder[name].train(layer.training)
             holder.strengths[name] = 1.0
-        return [block.attention if self.part == "attention" else block.contract for block in blocks]
+        return [block.told if self.part == "attention" else block.contract for block in blocks]
 
     def parameters(self, model: nn.Module, name: str = "adapter") -> dict[str, nn.Parameter]:
         return {

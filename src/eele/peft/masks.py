@@ -1,4 +1,4 @@
-"""The masks that attention modules take, of whatever kind: (batch, time), 1 or True where there is speech;
+"""The masks that modules take, of whatever kind: (batch, time) or (batch, time, 1), 1 or True where there is speech;
 (batch, heads, queries, keys), True or 0 where a query may read a key; or None, where all may read all."""
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-#: Arguments of attention modules that hold a mask of the states.
-_NAMES = ("attention_mask", "mask")
+#: Arguments of attention modules and predictors that hold a mask of the states.
+_NAMES = ("attention_mask", "mask", "keep")
 #: Added to the scores of what must not be read; half precision still holds it.
 _HIDDEN = -1e4
 
 
 class Call:
-    """The arguments of one call of an attention module."""
+    """The arguments of one call of an attention module, or of a predictor."""
 
     def __init__(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         takes = signature(module.forward)
@@ -80,6 +80,8 @@ def own(mask: Tensor | None, time: int) -> Tensor | None:
     """(batch, time) bool, True on an item's own last `time` positions; None where all are."""
     if mask is None:
         return None
+    if mask.dim() == 3:
+        return mask[:, -time:, 0].bool()
     if mask.dim() == 4:
         mask = mask[:, 0, 0]
     readable = mask == 0 if mask.is_floating_point() else mask.bool()

@@ -52,12 +52,13 @@ class KeysAndValues(Insertion):
         self._gap = 0
 
     def listen(self, model: nn.Module, block: Block) -> None:
-        attention = model.get_submodule(block.attention)
+        assert block.attention is not None
+        attention = model.get_submodule(block.attention.name)
         self._gap = int(getattr(attention, "window", 0))
         attention.register_forward_pre_hook(self.lengthen, with_kwargs=True)
         attention.register_forward_hook(self.shorten)
-        model.get_submodule(block.key).register_forward_hook(self.set_keys)
-        model.get_submodule(block.value).register_forward_hook(self.set_values)
+        model.get_submodule(block.attention.key).register_forward_hook(self.set_keys)
+        model.get_submodule(block.attention.value).register_forward_hook(self.set_values)
 
     def front(self) -> list[float]:
         """What is added to the scores of the states in front: those of all adapters that act, and the gap."""
@@ -114,7 +115,7 @@ class Prefix(Inserted):
 
     def blocks(self, model: nn.Module, sites: SiteMap, spec: AdapterSpec) -> list[Block]:
         found = super().blocks(model, sites, spec)
-        if any(block.reads_weights for block in found):
+        if any(block.attention and block.attention.reads_weights for block in found):
             reason = (
                 "its attention computes with the weights of its maps instead of calling them, which leaves "
                 "keys and values no way in"

@@ -43,9 +43,10 @@ class InFront(Insertion):
         self._norm: tuple[nn.Module, ...] = ()
 
     def listen(self, model: nn.Module, block: Block) -> None:
-        if block.attention_norm is not None:
-            self._norm = (model.get_submodule(block.attention_norm),)
-        attention = model.get_submodule(block.attention)
+        assert block.attention is not None
+        if block.attention.norm is not None:
+            self._norm = (model.get_submodule(block.attention.norm),)
+        attention = model.get_submodule(block.attention.name)
         # Before other adapters lengthen what the attention reads: prompts are neighbours of the frames.
         attention.register_forward_pre_hook(self.lengthen, prepend=True, with_kwargs=True)
         attention.register_forward_hook(self.shorten)

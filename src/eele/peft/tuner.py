@@ -72,7 +72,11 @@ class Tuner(Adapter):
         for key, stack in _stacks(model):
             if key in modules and (layer := self._of(stack)) is not None and name in held(layer):
                 raise ConfigError(f"{key} already holds a {self.name} called '{name}'")
-        read = any(block.reads_weights for s in spec.sites for block in sites.blocks(model, s))
+        read = any(
+            block.attention is not None and block.attention.reads_weights
+            for site in spec.sites
+            for block in sites.blocks(model, site)
+        )
         # In the model's order, so that which random numbers a layer gets does not depend on the sites' order.
         for key in [key for key, _ in model.named_modules() if key in modules]:
             self._wrap(model, key, modules[key], spec, name, read)

@@ -19,26 +19,25 @@ class Entry:
     """One method, as far as it is known without torch."""
 
     where: str  # module:class
-    #: Part of a layer it acts on; `weights`: layers that hold weights, of its `kinds`; `model`: all of the model.
-    needs: Literal["weights", "model"] | Part
+    #: Parts of layers it acts on; `weights`: layers that hold weights, of its `kinds`; `model`: all of the model.
+    needs: Literal["weights", "model"] | tuple[Part, ...]
     size: str | None  # what its size (`rank`) counts, for messages and tables; None: it has none
     kinds: frozenset[Kind] = KINDS
 
     def lacks(self, kinds: Collection[Kind], parts: Collection[Part]) -> str | None:
-        """Why it has nothing to do at a site that holds `kinds` of layers and `parts` of Transformer layers;
-        None where it has."""
+        """Why it has nothing to do at a site that holds `kinds` and `parts` of layers; None where it has."""
         if self.needs == "model":
             return "it moves every weight of the model, and takes no sites"
         if self.needs == "weights":
             if self.kinds.isdisjoint(kinds):
                 return f"it adapts {_listed(self.kinds)} only, and the site holds {_listed(kinds)}"
             return None
+        if not set(self.needs).isdisjoint(parts):
+            return None
+        layers = " and of predictors" * ("predictor" in self.needs)
         if not parts:
-            return "it adapts Transformer layers, and the site has none"
-        if self.needs not in parts:
-            name = self.needs.replace("_", "-")
-            return f"it acts on the {name}, which is not part of the site"
-        return None
+            return f"it adapts layers of Transformers{layers}, and the site has none"
+        return f"it acts on the {self.needs[0].replace('_', '-')}, which is not part of the site"
 
 
 def cannot(method: str, site: str, model: str, reason: str) -> str:
