@@ -37,6 +37,11 @@ class Cell:
         return self.method not in ("recording", "copy_synthesis")
 
     @property
+    def learns_voices(self) -> bool:
+        """Whether the cell adapts to voices that pre-training left out: to neutral speech."""
+        return self.trained and self.emotion == "neutral"
+
+    @property
     def path(self) -> Path:
         """Folder of the cell below results/<study>/cells/."""
         return Path(*(f"{axis}~{value}" for axis, value in self.as_dict().items()))
@@ -56,7 +61,7 @@ class Cell:
         return cls(rank=rank, **values)
 
     def sites(self, study: StudyConfig) -> tuple[str, ...]:
-        """Sites this cell adapts; empty for `full` and baselines."""
+        """Sites this cell adapts; empty for `full`, `voice` and baselines."""
         if self.scheme == NOT_APPLICABLE:
             return ()
         return scheme_sites(self.scheme, self.backbone, study.schemes)
@@ -79,12 +84,12 @@ def sweep(study: StudyConfig) -> list[Cell]:
     na = NOT_APPLICABLE
     backbone = study.backbone.name
     cells: list[Cell] = []
-    for emotion in ("neutral", *study.emotions):
+    for emotion in dict.fromkeys(("neutral", *study.adapted)):
         cells.append(Cell(na, "recording", na, 0, emotion, na))
         cells.append(Cell(na, "copy_synthesis", na, 0, emotion, na))
         cells.append(Cell(backbone, "none", na, 0, emotion, na))
     for place in placements(study):
-        for emotion in study.emotions:
+        for emotion in study.adapted:
             for seed in study.seeds:
                 cells.append(Cell(backbone, *place[:3], emotion, str(seed)))
     return list(dict.fromkeys(cells))
@@ -147,9 +152,14 @@ def check_cell(cell: Cell, study: StudyConfig) -> Cell:
     """
     _allow("method", cell.method, (*METHODS, *BASELINES))
     _allow("backbone", cell.backbone, (study.backbone.name if cell.spoken else NOT_APPLICABLE,))
-    emotions = study.emotions if cell.trained else ("neutral", *study.emotions)
-    _allow("emotion", cell.emotion, emotions)
-    if cell.trained and METHODS[cell.method].needs != "model":
+    emotions = study.adapted if cell.trained else ("neutral", *study.adapted)
+    _allow("emotion", cell.emotion, tuple(dict.fromkeys(emotions)))
+    if cell.trained and METHODS[cell.method].needs == "voices" and not study.adapts_voices:
+        raise ConfigError(
+            f"cell: method '{cell.method}' is not allowed here; it learns voices that pre-training has not heard, "
+            "and pretraining.leave_out names none"
+        )
+    if cell.trained and METHODS[cell.method].sited:
         _allow("scheme", cell.scheme, (*SCHEMES, *study.schemes))
         if METHODS[cell.method].size is None:
             _allow("rank", str(cell.rank), ("0",))

@@ -12,7 +12,7 @@ from eele.errors import CheckpointError
 from eele.io import atomic_path, read_json, sha256, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from torch import Tensor, nn
 
@@ -22,6 +22,8 @@ WEIGHTS = "model.safetensors"
 FACTS = "model.json"
 #: The opponent of an adversarially trained model, from which cells go on.
 CRITIC = "critic.safetensors"
+#: The module of every backbone that holds a row (d,) per voice.
+SPEAKER_TABLE = "speaker_embedding"
 
 
 @dataclass(frozen=True)
@@ -30,22 +32,29 @@ class NeutralModel:
 
     backbone: BackboneConfig
     phones: tuple[str, ...]  # position = phone id
-    speakers: tuple[str, ...]  # position = speaker id
+    speakers: tuple[str, ...]  # position = speaker id; the new voices last
     statistics: dict[str, Any]  # features/statistics.json of its training
     audio: AudioConfig
+    new_voices: tuple[str, ...] = ()  # left out of its training
+
+    def rows(self, voices: Collection[str]) -> tuple[int, ...]:
+        """Speaker ids of some voices."""
+        return tuple(self.speakers.index(voice) for voice in sorted(voices))
 
     def fresh(self) -> Backbone:
         """The backbone with weights drawn from torch's current random state."""
         return build(self.backbone, len(self.phones), len(self.speakers), self.audio)
 
     def facts(self) -> dict[str, Any]:
-        """Plain values for model.json."""
+        """Plain values for model.json; `new_voices` where there are any."""
+        new = {"new_voices": list(self.new_voices)} if self.new_voices else {}
         return {
             "backbone": self.backbone.model_dump(mode="json"),
             "phones": list(self.phones),
             "speakers": list(self.speakers),
             "statistics": self.statistics,
             "audio": self.audio.model_dump(mode="json"),
+            **new,
         }
 
     @classmethod
@@ -60,6 +69,7 @@ class NeutralModel:
             tuple(facts["speakers"]),
             facts["statistics"],
             AudioConfig.model_validate(facts["audio"]),
+            tuple(facts.get("new_voices", ())),
         )
 
     def load(self, folder: Path) -> Backbone:
@@ -105,6 +115,14 @@ def load_exactly(model: nn.Module, path: Path, partly: bool = False) -> None:
 
 
 def save_neutral(folder: Path, neutral: NeutralModel, state: Mapping[str, Tensor]) -> None:
-    """Write weights and facts; the facts last, since their presence says that the model is whole."""
+    """Write weights and facts; the facts last, since their presence says that the model is whole.
+
+    The model speaks for new voices with the mean of those it knows: their rows say nothing but that.
+    """
+    if neutral.new_voices:
+        key = f"{SPEAKER_TABLE}.weight"
+        table, known = state[key].clone(), len(neutral.speakers) - len(neutral.new_voices)
+        table[known:] = table[:known].mean(dim=0)
+        state = {**state, key: table}
     save_tensors(folder / WEIGHTS, state)
     write_json(folder / FACTS, {**neutral.facts(), "sha256": sha256(folder / WEIGHTS)})

@@ -176,6 +176,7 @@ class Stage:
 
 _DRAWN = ("bootstrap_samples", "confidence", "seed")
 _SCORED = ("judges", *_DRAWN)
+_SPOKEN_BY = ("adaptation.speakers", "pretraining.leave_out")
 
 #: In the order of the way of the data. make_tables, make_figures and make_page read everything.
 STAGES = {
@@ -203,13 +204,13 @@ STAGES = {
     ),
     "train_recogniser": Stage(("evaluation.recogniser",), ("index_features",)),
     "train_cell": Stage(("adaptation",), ("pretrain",), version=2),
-    "synthesise_cell": Stage(("synthesis", "adaptation.speakers")),
+    "synthesise_cell": Stage(("synthesis", *_SPOKEN_BY)),
     "score_cell": Stage(
-        ("synthesis", "adaptation.speakers", *(f"evaluation.{key}" for key in _SCORED)),
+        ("synthesis", *_SPOKEN_BY, *(f"evaluation.{key}" for key in _SCORED)),
         ("train_judge", "train_recogniser"),
     ),
     "combine": Stage(
-        ("synthesis", "adaptation.speakers", *(f"evaluation.{key}" for key in _SCORED)),
+        ("synthesis", *_SPOKEN_BY, *(f"evaluation.{key}" for key in _SCORED)),
         ("train_judge", "train_recogniser"),
     ),
     "prepare_encoder": Stage(("encoders",), ("assemble_manifest",), version=2),
@@ -223,6 +224,8 @@ STAGES = {
 
 #: Of what these keys hold each job takes its own only (`corpus_parameters`, `encoder_parameters`, ...).
 _BY_ITEM = ("corpora", "encoders", "recognition.testbeds", "evaluation.judges")
+#: Keys younger than results: told only where they are set, so that results of before stay what they are.
+_LATE = ("pretraining.leave_out",)
 
 
 def lineages(study: StudyConfig) -> dict[str, str]:
@@ -234,7 +237,7 @@ def lineages(study: StudyConfig) -> dict[str, str]:
     """
     digests: dict[str, str] = {}
     for name, stage in STAGES.items():
-        values = [_value(study, key) for key in stage.reads]
+        values = [_value(study, key) for key in _told(study, stage)]
         before = [digests[parent] for parent in stage.after]
         digests[name] = hash_json([name, stage.version, values, before])
     return digests
@@ -284,9 +287,14 @@ def gpus(study: StudyConfig) -> dict[str, int]:
 def stage_parameters(study: StudyConfig, name: str) -> dict[str, Any]:
     """Version and config of one stage, as plain values named like the config's keys."""
     stage = STAGES[name]
-    keys = [key for key in stage.reads if key not in _BY_ITEM]
+    keys = [key for key in _told(study, stage) if key not in _BY_ITEM]
     values = {key.replace(".", "_"): _value(study, key) for key in keys}
     return {"version": stage.version, **values}
+
+
+def _told(study: StudyConfig, stage: Stage) -> list[str]:
+    """The keys that identify the stage's results in this study."""
+    return [key for key in stage.reads if key not in _LATE or _value(study, key)]
 
 
 def _value(study: StudyConfig, key: str) -> Any:
@@ -301,7 +309,8 @@ def _value(study: StudyConfig, key: str) -> Any:
     value: Any = study.model_dump(mode="json", include={key.split(".")[0]})
     for part in key.split("."):
         value = value[part] if value is not None else None
-    return value
+    late = [name.rpartition(".")[2] for name in _LATE if name.rpartition(".")[0] == key]
+    return {k: v for k, v in value.items() if k not in late or v} if late else value
 
 
 def identity(study: StudyConfig) -> dict[str, Any]:

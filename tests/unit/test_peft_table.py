@@ -117,7 +117,7 @@ def test_what_is_refused_beforehand_is_refused_on_the_model(
 
 
 def test_table_holds_every_method_and_site() -> None:
-    assert {of for of, _, _ in CASES} | {"full"} == set(METHODS)
+    assert {of for of, _, _ in CASES} | {"full", "voice"} == set(METHODS)
     assert {place[1:] for place in CASES} == set(PLACES)
     assert set(SIZES) == set(SITES)
 

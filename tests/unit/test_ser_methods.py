@@ -497,4 +497,5 @@ def test_counts_at_published_sizes(name: str, of: str, size: int, millions: floa
 
 
 def test_all_methods_are_in_the_table() -> None:
-    assert {name for name, _, _ in SPECS.values()} == set(METHODS)
+    # An encoder has no voices.
+    assert {name for name, _, _ in SPECS.values()} | {"voice"} == set(METHODS)

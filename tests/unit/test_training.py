@@ -210,13 +210,13 @@ def index() -> pd.DataFrame:
 
 def test_selection_of_speakers_and_utterances() -> None:
     study = StudyConfig()
-    assert select.neutral_speakers(index()) == ("demo_a", "demo_b")
+    assert select.neutral_speakers(study, index()) == ("demo_a", "demo_b")
     assert select.adaptation_speakers(study, index()) == ("demo_a",)
     assert select.cell_ids(study, index(), "happy", "test") == ["a-happy-test"]
-    assert select.neutral_ids(index(), "train") == ["a-neutral-train", "b-neutral-train"]
+    assert select.neutral_ids(study, index(), "train") == ["a-neutral-train", "b-neutral-train"]
     named = check_study({"adaptation": {"speakers": ["demo_a"]}})
     assert select.adaptation_speakers(named, index()) == ("demo_a",)
     with pytest.raises(ConfigError, match="possible: demo_a"):
         select.adaptation_speakers(check_study({"adaptation": {"speakers": ["demo_b"]}}), index())
     with pytest.raises(DataError, match="neutral"):
-        select.neutral_speakers(index().query("emotion == 'happy'"))
+        select.neutral_speakers(study, index().query("emotion == 'happy'"))

@@ -139,6 +139,8 @@ class Backbone(Trainable):
     """A text-to-speech model with named sites. Emotion is never one of its inputs."""
 
     name: str
+    #: A row (d,) per voice: all that the model knows of one voice alone.
+    speaker_embedding: nn.Embedding
     #: Loss terms that each site can lower; the others need not be computed while only it trains.
     site_losses: dict[str, tuple[str, ...]]
 

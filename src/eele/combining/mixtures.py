@@ -10,6 +10,7 @@ from typing import Literal
 from eele.cells import Cell, check_cell
 from eele.config.models import StudyConfig
 from eele.errors import ConfigError
+from eele.peft import METHODS
 from eele.vocabulary import NOT_APPLICABLE
 
 #: The neutral model itself, no adapter attached: every point is held against it.
@@ -112,8 +113,8 @@ def parse_cell(text: str, study: StudyConfig) -> Cell:
         cell = Cell.parse(text)
     else:
         parts = text.split("/")
-        if parts[0] == "full" and len(parts) in (2, 3):
-            parts = ["full", NOT_APPLICABLE, "0", *parts[1:]]
+        if parts[0] in METHODS and not METHODS[parts[0]].sited and len(parts) in (2, 3):
+            parts = [parts[0], NOT_APPLICABLE, "0", *parts[1:]]
         if len(parts) not in (4, 5) or not parts[2].isdigit():
             raise ConfigError(
                 f"cell '{text}': expected METHOD/SCHEME/RANK/EMOTION[/SEED], full/EMOTION[/SEED], "

@@ -26,7 +26,7 @@ def plug_cells(
 def set_weights(model: Backbone, cells: Sequence[Cell], weights: Sequence[float]) -> None:
     """Set the strength of each of the cells that `plug_cells` attached: 0 takes it out, 1 is as trained."""
     for number, (cell, weight) in enumerate(zip(cells, weights, strict=True)):
-        method(cell.method).scale(model, weight, _name(number))
+        method(cell.method, cell.learns_voices).scale(model, weight, _name(number))
 
 
 def _name(number: int) -> str:

@@ -35,6 +35,7 @@ from eele.config.data import (
 from eele.config.evaluation import EvaluationConfig, RecogniserConfig
 from eele.config.recognition import EncoderConfig, RecognitionConfig
 from eele.config.sweep import SweepBlock
+from eele.config.voices import check_voices
 from eele.errors import ConfigError
 from eele.peft import refusal
 from eele.vocabulary import NOT_APPLICABLE, SCHEMES, SITES, Emotion, scheme_sites
@@ -105,6 +106,11 @@ class PretrainingConfig(TrainingConfig):
     validate_every: Count = Field(150, description="steps between validations and checkpoints")
     patience: Count = Field(4, description="validations without improvement before stopping")
     seed: int = Field(1, description="seed of the neutral model")
+    leave_out: tuple[str, ...] = Field(
+        (),
+        description="speakers it does not hear: the cells adapt to their neutral voices instead of to "
+        "emotions (docs/voices.md)",
+    )
 
 
 class AdaptationConfig(TrainingConfig):
@@ -124,7 +130,9 @@ class AdaptationConfig(TrainingConfig):
     )
     lora_dropout: Share = Field(0.0, description="dropout of adapters, of whatever method")
     speakers: tuple[str, ...] | None = Field(
-        None, description="adapt and test on these speakers; all with emotional speech when empty"
+        None,
+        description="adapt and test on these speakers; when empty all with emotional speech, or all that "
+        "pretraining.leave_out names",
     )
 
 
@@ -239,7 +247,8 @@ class StudyConfig(Section):
     pretraining: PretrainingConfig = Field(PretrainingConfig(), description="neutral pre-training")
     adaptation: AdaptationConfig = Field(AdaptationConfig(), description="fine-tuning of cells")
     emotions: Annotated[tuple[Emotion, ...], Field(min_length=1)] = Field(
-        ("happy", "sad"), description="emotions adapted to, one cell each"
+        ("happy", "sad"),
+        description="emotions adapted to, one cell each; judges tell them and neutral apart",
     )
     schemes: dict[Name, tuple[str, ...]] = Field(
         {}, description="further insertion schemes: name -> sites"
@@ -278,6 +287,16 @@ class StudyConfig(Section):
     def uses_vocoder(self) -> bool:
         """Whether the backbone ends at the mel, and a vocoder makes the waveform."""
         return self.backbone.name == "fastspeech2"
+
+    @property
+    def adapts_voices(self) -> bool:
+        """Whether cells adapt to voices that pre-training left out, and not to emotions."""
+        return bool(self.pretraining.leave_out)
+
+    @property
+    def adapted(self) -> tuple[Emotion, ...]:
+        """Emotions that cells are trained and tested in; `emotions` are those that judges tell apart."""
+        return ("neutral",) if self.adapts_voices else self.emotions
 
     def corpus_root(self, corpus: CorpusConfig) -> Path:
         """Folder of one corpus: its `root` (its adapter's name when empty) below `data_root`."""
@@ -330,6 +349,7 @@ class StudyConfig(Section):
         if self.recognition is not None:
             self._check_recognition(self.recognition, ids)
         self._check_judges()
+        check_voices(self)
         self._check_combining()
         return self
 

@@ -158,7 +158,9 @@ class MethodConfig(Section):
 
     @model_validator(mode="after")
     def _axes(self) -> MethodConfig:
-        sited = self.method != "head" and METHODS[self.method].needs != "model"
+        if self.method != "head" and METHODS[self.method].needs == "voices":
+            raise ValueError(refusal(self.method, "encoder", (*self.sites, "layers")[0]))
+        sited = self.method != "head" and METHODS[self.method].sited
         sized = sited and METHODS[self.method].size is not None
         asked = {"sites": sited, "size": sized}
         given = {"sites": bool(self.sites), "size": self.size is not None}

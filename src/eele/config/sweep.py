@@ -54,7 +54,9 @@ class SweepBlock(Section):
         description="adaptation method (docs/adaptation.md)",
         json_schema_extra={"enum": list(METHODS)},
     )
-    schemes: tuple[Name, ...] = Field((), description="insertion schemes (not for `full`)")
+    schemes: tuple[Name, ...] = Field(
+        (), description="insertion schemes (not for `full` and `voice`)"
+    )
     ranks: tuple[Count, ...] = Field(
         (),
         description="sizes; docs/adaptation.md says what a method's size counts (not for methods without)",
@@ -72,10 +74,11 @@ class SweepBlock(Section):
     def _axes(self) -> SweepBlock:
         method = METHODS[self.method]
         sized = self.ranks or self.budgets
-        if method.needs == "model":
+        if not method.sited:
             if self.schemes or sized:
+                what = "moves every weight" if method.needs == "model" else "learns voices alone"
                 raise ValueError(
-                    f"method {self.method} moves every weight: it takes no schemes and no ranks or budgets"
+                    f"method {self.method} {what}: it takes no schemes and no ranks or budgets"
                 )
         elif method.size is None:
             if not self.schemes or sized:

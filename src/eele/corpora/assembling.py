@@ -45,7 +45,8 @@ def assemble_manifest(study: StudyConfig, paths: StudyPaths) -> None:
     """Unite the cleaned corpora: manifest.csv, rejected.csv and splits.json (what was held out).
 
     Raises ConfigError for an emotion or a speaker of the study that no accepted utterance has, and
-    DataError for ids that two corpora share or too few sentences to split.
+    DataError for ids that two corpora share, too few sentences to split, or a voice left out of pre-training
+    without neutral speech to train and test on.
     """
     rows: list[Row] = []
     rejected: list[Row] = []
@@ -73,6 +74,7 @@ def assemble_manifest(study: StudyConfig, paths: StudyPaths) -> None:
     for row, key in zip(rows, keys, strict=True):
         row["split"] = held_out[key]
         row["sentence"] = str(numbers[key])
+    _check_new_voices(study, rows)
     table = [{column: row[column] for column in MANIFEST_COLUMNS} for row in rows]
     write_table(paths.manifest, MANIFEST_COLUMNS, table)
     write_table(paths.rejected, REJECTED_COLUMNS, rejected)
@@ -109,13 +111,16 @@ def _refuse_shared_ids(rows: list[Row]) -> None:
 
 def _check_study(study: StudyConfig, rows: list[Row]) -> None:
     speakers = study.adaptation.speakers
-    if speakers is not None:
-        known = sorted({row["speaker"] for row in rows})
-        unknown = [speaker for speaker in speakers if speaker not in known]
+    named = {
+        "adaptation.speakers": speakers or (),
+        "pretraining.leave_out": study.pretraining.leave_out,
+    }
+    known = sorted({row["speaker"] for row in rows})
+    for key, some in named.items():
+        unknown = [speaker for speaker in some if speaker not in known]
         if unknown:
             raise ConfigError(
-                f"adaptation.speakers: {', '.join(unknown)} not in the corpora; they have: "
-                f"{', '.join(known)}"
+                f"{key}: {', '.join(unknown)} not in the corpora; they have: {', '.join(known)}"
             )
     silent = sorted({row["corpus"] for row in rows if not row["text"]})
     if silent and study.recognition is None:
@@ -132,6 +137,27 @@ def _check_study(study: StudyConfig, rows: list[Row]) -> None:
         found = ", ".join(f"{emotion} ({n})" for emotion, n in sorted(counts.items()))
         raise ConfigError(
             f"emotions: no utterance in {', '.join(absent)}; {whose}: {found or 'none'}"
+        )
+
+
+def _check_new_voices(study: StudyConfig, rows: list[Row]) -> None:
+    """Voices left out of pre-training have neutral speech to adapt to and to be tested on, and leave some to it.
+
+    The manifest is the same whoever is left out: it is only told here, before anything is aligned.
+    """
+    new = study.pretraining.leave_out
+    spoken = {(r["speaker"], r["split"]) for r in rows if r["emotion"] == "neutral"}
+    for split in ("train", "test"):
+        silent = [voice for voice in new if (voice, split) not in spoken]
+        if silent:
+            raise DataError(
+                f"pretraining.leave_out: {', '.join(silent)} without a neutral utterance in the {split} split; such "
+                "a voice cannot be adapted to and tested"
+            )
+    if new and not any(split == "train" and voice not in new for voice, split in spoken):
+        raise ConfigError(
+            "pretraining.leave_out: no other speaker has neutral training speech, so there is nothing to pre-train "
+            "on; leave fewer out"
         )
 
 

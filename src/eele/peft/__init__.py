@@ -48,6 +48,7 @@ METHODS.register(
     ),
 )
 METHODS.register("full", Entry("eele.peft.full:Full", "model", None))
+METHODS.register("voice", Entry("eele.peft.voice:Voice", "voices", None))
 METHODS.register("bottleneck", Entry("eele.peft.bottleneck:Bottleneck", _BEHIND, "inner channels"))
 METHODS.register(
     "parallel_bottleneck",
@@ -76,12 +77,17 @@ METHODS.register(
 )
 
 
-def method(name: str) -> Method:
-    """The method called `name`; an unknown name raises ConfigError with those allowed."""
+def method(name: str, voices: bool = False) -> Method:
+    """The method called `name`, with `voices` together with rows of the speaker table for new voices; an unknown
+    name raises ConfigError with those allowed."""
     from importlib import import_module
 
     module, _, attribute = METHODS[name].where.partition(":")
     found: Method = getattr(import_module(module), attribute)()
+    if voices and METHODS[name].sited:
+        from eele.peft.voice import WithVoices
+
+        return WithVoices(found)
     return found
 
 

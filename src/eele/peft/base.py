@@ -24,10 +24,12 @@ class AdapterSpec:
     rank: int  # the method's size: LoRA's rank, inner channels of a bottleneck, number of prompts
     alpha: float = 1.0
     dropout: float = 0.0
+    voices: tuple[int, ...] = ()  # rows of the speaker table that the adapter learns beside
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {**asdict(self), "sites": list(self.sites)}
+        """Plain values for JSON; `voices` where there are any."""
+        values = {**asdict(self), "sites": list(self.sites), "voices": list(self.voices)}
+        return {key: value for key, value in values.items() if key != "voices" or value}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> AdapterSpec:
@@ -38,6 +40,7 @@ class AdapterSpec:
             rank=int(values["rank"]),
             alpha=float(values["alpha"]),
             dropout=float(values["dropout"]),
+            voices=tuple(values.get("voices", ())),
         )
 
 

@@ -38,7 +38,7 @@ def plug(
             f"{base[:12]}); train the cell again"
         )
     spec = AdapterSpec.from_dict(facts)
-    how = method(spec.method)
+    how = method(spec.method, bool(spec.voices))
     attached = how.attach(model, backbone_sites(neutral.backbone), spec, name)
     how.load(model, read_tensors(adapter / ADAPTER_WEIGHTS), name)
     model.eval()

@@ -19,15 +19,23 @@ class Entry:
     """One method, as far as it is known without torch."""
 
     where: str  # module:class
-    #: Parts of layers it acts on; `weights`: layers that hold weights, of its `kinds`; `model`: all of the model.
-    needs: Literal["weights", "model"] | tuple[Part, ...]
+    #: Parts of layers it acts on; `weights`: layers that hold weights, of its `kinds`; `model`: all of the model;
+    #: `voices`: the speaker table, for voices that pre-training left out.
+    needs: Literal["weights", "model", "voices"] | tuple[Part, ...]
     size: str | None  # what its size (`rank`) counts, for messages and tables; None: it has none
     kinds: frozenset[Kind] = KINDS
+
+    @property
+    def sited(self) -> bool:
+        """Whether it goes to sites: to a scheme of a sweep."""
+        return self.needs not in ("model", "voices")
 
     def lacks(self, kinds: Collection[Kind], parts: Collection[Part]) -> str | None:
         """Why it has nothing to do at a site that holds `kinds` and `parts` of layers; None where it has."""
         if self.needs == "model":
             return "it moves every weight of the model, and takes no sites"
+        if self.needs == "voices":
+            return "it learns new voices of a synthesiser, and takes no sites"
         if self.needs == "weights":
             if self.kinds.isdisjoint(kinds):
                 return f"it adapts {_listed(self.kinds)} only, and the site holds {_listed(kinds)}"

@@ -31,7 +31,7 @@ from eele.training import finished, select
 from eele.training.data import Normaliser, SpeechSet
 from eele.training.devices import make_fabric
 from eele.training.loop import Run, fit, write_curves
-from eele.workflow import STAGES, neutral_files
+from eele.workflow import STAGES, neutral_files, stage_parameters
 
 if TYPE_CHECKING:
     from eele.backbones.base import Backbone, Critic
@@ -49,26 +49,27 @@ def pretrain(study: StudyConfig, paths: StudyPaths) -> None:
     torch.set_num_threads(study.runtime.pretrain_threads)
     fabric = make_fabric(study.runtime, study.runtime.devices)
     store = FeatureStore(paths)
+    new = select.new_voices(study, store.index)
     neutral = NeutralModel(
         study.backbone,
         tuple(read_json(paths.phones)),
-        select.neutral_speakers(store.index),
+        (*select.neutral_speakers(study, store.index), *new),
         dict(store.statistics),
         study.audio,
+        new,
     )
     torch.manual_seed(study.pretraining.seed)
     model = neutral.fresh()
     critic = model.critic()
     critic_parameters = _count(critic)
-    sets = _sets(
-        store, neutral, model, [select.neutral_ids(store.index, s) for s in ("train", "validation")]
-    )
+    ids = [select.neutral_ids(study, store.index, s) for s in ("train", "validation")]
+    sets = _sets(store, neutral, model, ids)
     run = Run(
         study.pretraining,
         study.pretraining.learning_rate,
         study.pretraining.seed,
         identity=_identity(
-            "pretrain", neutral.facts(), study.pretraining.model_dump(mode="json"), *sets
+            "pretrain", neutral.facts(), stage_parameters(study, "pretrain")["pretraining"], *sets
         ),
         checkpoint=paths.checkpoints / "neutral.pt",
         tensorboard=paths.neutral / "tensorboard",
@@ -116,7 +117,8 @@ def pretrain(study: StudyConfig, paths: StudyPaths) -> None:
 
 
 def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
-    """Freeze the neutral model, insert the cell's adapter, fine-tune it on the cell's emotion; write `adapter/`.
+    """Freeze the neutral model, insert the cell's adapter, fine-tune it on the cell's emotion, or on the
+    neutral speech of voices that pre-training left out; write `adapter/`.
 
     Raises ConfigError for a baseline cell, DataError when the emotion has no training utterance.
     """
@@ -134,21 +136,25 @@ def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
             + ", ".join(sorted(set(store.index["emotion"])))
         )
     sets = _sets(store, neutral, model, ids)
+    full = cell.method == "full"
+    learns_rows = cell.learns_voices and not full
     spec = AdapterSpec(
         cell.method,
         cell.sites(study),
         cell.rank,
         alpha=study.adaptation.lora_alpha_per_rank * cell.rank,
         dropout=study.adaptation.lora_dropout,
+        voices=neutral.rows(select.adaptation_speakers(study, store.index)) if learns_rows else (),
     )
-    how = method(cell.method)
+    how = method(cell.method, learns_rows)
     torch.manual_seed(int(cell.seed))
     attached = how.attach(model, backbone_sites(neutral.backbone), spec)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     folder = paths.cell(cell) / "adapter"
     base = read_json(paths.neutral / FACTS)["sha256"]
-    full = cell.method == "full"
-    terms = _terms(model, tuple(model.site_losses) if full else spec.sites)
+    # A voice is heard in all that the model says: no loss is out of reach of its row.
+    whole = full or learns_rows
+    terms = _terms(model, tuple(model.site_losses) if whole else spec.sites)
     run = Run(
         study.adaptation,
         study.adaptation.full_learning_rate if full else study.adaptation.learning_rate,
@@ -162,7 +168,7 @@ def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
         checkpoint=paths.checkpoints / "cells" / cell.path / "state.pt",
         tensorboard=folder / "tensorboard",
         label=f"{cell.method} {cell.scheme} r{cell.rank} {cell.emotion}",
-        terms=None if full else terms,
+        terms=None if whole else terms,
     )
     names = (ADAPTER_WEIGHTS, ADAPTER_FACTS, "training.json", "curves.csv")
     outputs = [folder / name for name in names]
@@ -174,7 +180,7 @@ def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
         # The opponent goes on where pre-training left it; it is no part of the adapter.
         load_exactly(critic, paths.neutral / CRITIC, partly=True)
         critic.normalise_weights()
-    if not full:
+    if not whole:
         model.adapt(spec.sites, study.runtime.cache_mb)
     progress = fit(
         make_fabric(study.runtime),
