@@ -309,6 +309,9 @@ def _value(study: StudyConfig, key: str) -> Any:
     value: Any = study.model_dump(mode="json", include={key.split(".")[0]})
     for part in key.split("."):
         value = value[part] if value is not None else None
+    if key == "adaptation":
+        # Which cells there are is told by the cells.
+        del value["emotions"]
     late = [name.rpartition(".")[2] for name in _LATE if name.rpartition(".")[0] == key]
     return {k: v for k, v in value.items() if k not in late or v} if late else value
 

@@ -1,10 +1,13 @@
 """The sweep: which cells a study has, their paths and the way back."""
 
+from dataclasses import replace
+
 import pytest
 
 from eele.cells import AXES, Cell, check_cell, left_out, sweep
 from eele.config import StudyConfig, check_study
 from eele.errors import ConfigError
+from eele.workflow import lineages, stage_parameters
 
 LORA = Cell("fastspeech2", "lora", "g", 8, "happy", "1")
 
@@ -25,6 +28,21 @@ def test_seeds_multiply_trained_cells_only():
     once, thrice = sweep(study), sweep(check_study({"seeds": [1, 2, 3]}))
     trained = sum(cell.trained for cell in once)
     assert len(thrice) == len(once) + 2 * trained
+
+
+def test_judges_may_tell_more_emotions_apart_than_cells_have():
+    study = check_study(
+        {"emotions": ["sad", "angry", "happy"], "adaptation": {"emotions": ["happy", "sad"]}}
+    )
+    assert study.adapted == ("sad", "happy")
+    assert {cell.emotion for cell in sweep(study)} == {"neutral", "sad", "happy"}
+    with pytest.raises(ConfigError, match="'angry' is not allowed here"):
+        check_cell(replace(LORA, emotion="angry"), study)
+    # A cell is the same whatever others there are.
+    fewer = check_study({"emotions": ["sad", "angry", "happy"]})
+    for stage in ("train_cell", "synthesise_cell", "train_judge"):
+        assert stage_parameters(fewer, stage) == stage_parameters(study, stage)
+        assert lineages(fewer)[stage] == lineages(study)[stage]
 
 
 def test_a_rank_more_adds_cells_and_moves_none():

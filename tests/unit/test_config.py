@@ -18,6 +18,14 @@ MISTAKES = {
     "typo inside": ({"audio": {"hop": 3}}, ["audio.hop", "hop_size", "allowed here"]),
     "unknown emotion": ({"emotions": ["angryy"]}, ["emotions.0", "'angryy'", "'angry'", "'bored'"]),
     "neutral adapted": ({"emotions": ["neutral"]}, ["emotions", "neutral"]),
+    "emotion nobody judges": (
+        {"adaptation": {"emotions": ["angry"]}},
+        ["adaptation.emotions", "angry", "not among the study's emotions (happy, sad)"],
+    ),
+    "emotions of neutral voices": (
+        {"adaptation": {"emotions": ["sad"]}, "pretraining": {"leave_out": ["demo_a"]}},
+        ["adaptation.emotions", "adapts to neutral voices"],
+    ),
     "rank 0": (
         {"sweep": [{**LORA, "ranks": [0]}]},
         ["sweep.0.ranks.0", "got 0", "greater than or equal to 1"],

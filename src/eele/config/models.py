@@ -14,6 +14,7 @@ from eele.config.backbones import (
     HifiGanConfig,
     Vits2Config,
 )
+from eele.config.checks import check
 from eele.config.combining import CombiningConfig
 from eele.config.data import (
     AlignmentConfig,
@@ -35,10 +36,8 @@ from eele.config.data import (
 from eele.config.evaluation import EvaluationConfig, RecogniserConfig
 from eele.config.recognition import EncoderConfig, RecognitionConfig
 from eele.config.sweep import SweepBlock
-from eele.config.voices import check_voices
-from eele.errors import ConfigError
 from eele.peft import refusal
-from eele.vocabulary import NOT_APPLICABLE, SCHEMES, SITES, Emotion, scheme_sites
+from eele.vocabulary import NOT_APPLICABLE, SCHEMES, Emotion, scheme_sites
 
 __all__ = [
     "NO_IDENTITY",
@@ -133,6 +132,11 @@ class AdaptationConfig(TrainingConfig):
         None,
         description="adapt and test on these speakers; when empty all with emotional speech, or all that "
         "pretraining.leave_out names",
+    )
+    emotions: tuple[Emotion, ...] = Field(
+        (),
+        description="adapt to these of the study's emotions, and not to those that are there for the judges; "
+        "to all when empty",
     )
 
 
@@ -296,7 +300,10 @@ class StudyConfig(Section):
     @property
     def adapted(self) -> tuple[Emotion, ...]:
         """Emotions that cells are trained and tested in; `emotions` are those that judges tell apart."""
-        return ("neutral",) if self.adapts_voices else self.emotions
+        if self.adapts_voices:
+            return ("neutral",)
+        chosen = self.adaptation.emotions or self.emotions
+        return tuple(emotion for emotion in self.emotions if emotion in chosen)
 
     def corpus_root(self, corpus: CorpusConfig) -> Path:
         """Folder of one corpus: its `root` (its adapter's name when empty) below `data_root`."""
@@ -315,128 +322,5 @@ class StudyConfig(Section):
 
     @model_validator(mode="after")
     def _cross_checks(self) -> StudyConfig:
-        sites = SITES[self.backbone.name]
-        for name, scheme in self.schemes.items():
-            if name in SCHEMES:
-                raise ValueError(
-                    f"schemes.{name}: '{name}' is one of the study's eight; choose another name"
-                )
-            if not scheme:
-                raise ValueError(f"schemes.{name}: holds no site; allowed: {', '.join(sites)}")
-            for site in scheme:
-                if site not in sites:
-                    raise ValueError(
-                        f"schemes.{name}: unknown site '{site}' for backbone {self.backbone.name}; "
-                        f"allowed: {', '.join(sites)}"
-                    )
-        known = {**SCHEMES, **self.schemes}
-        for index, block in enumerate(self.sweep):
-            for scheme_name in block.schemes:
-                if scheme_name not in known:
-                    raise ValueError(
-                        f"sweep.{index}.schemes: unknown scheme '{scheme_name}'; "
-                        f"allowed: {', '.join(known)}"
-                    )
-            self._check_sites(index, block)
-        self._check_upsampling()
-        if "neutral" in self.emotions:
-            raise ValueError("emotions: neutral is what the base model speaks; name emotions only")
-        ids = [corpus.id for corpus in self.corpora]
-        for corpus_id in ids:
-            if ids.count(corpus_id) > 1:
-                raise ValueError(f"corpora: two corpora are named '{corpus_id}'; set `name` on one")
-        self._check_encoders(ids)
-        if self.recognition is not None:
-            self._check_recognition(self.recognition, ids)
-        self._check_judges()
-        check_voices(self)
-        self._check_combining()
+        check(self)
         return self
-
-    def _check_sites(self, index: int, block: SweepBlock) -> None:
-        """A block's method can go to its schemes, or to one of them where others may be left out."""
-        reasons = {scheme: self.refusal(block.method, scheme) for scheme in block.schemes}
-        refused = {scheme: reason for scheme, reason in reasons.items() if reason is not None}
-        if not refused or (block.skip_impossible and len(refused) < len(reasons)):
-            return
-        scheme, reason = next(iter(refused.items()))
-        way_out = (
-            "no scheme of the block is left"
-            if block.skip_impossible
-            else f"take {', '.join(refused)} out, or set skip_impossible: true"
-        )
-        raise ValueError(f"sweep.{index}.schemes: scheme '{scheme}': {reason}; {way_out}")
-
-    def _check_encoders(self, ids: list[str]) -> None:
-        """What an encoder hears are corpora of the study."""
-        for name, encoder in self.encoders.items():
-            for corpus in encoder.small.corpora:
-                if corpus not in ids:
-                    raise ValueError(
-                        f"encoders.{name}.small.corpora: unknown corpus '{corpus}'; the study "
-                        f"has: {', '.join(ids)}"
-                    )
-
-    def _check_judges(self) -> None:
-        """A judge's encoder is the study's; a published judge in use knows all emotions of the study."""
-        evaluation = self.evaluation
-        for name, judge in evaluation.encoder_judges.items():
-            if judge.encoder not in self.encoders:
-                raise ValueError(
-                    f"evaluation.encoder_judges.{name}.encoder: unknown encoder '{judge.encoder}'; "
-                    f"`encoders` has: {', '.join(self.encoders)}"
-                )
-        for name in evaluation.judges:
-            if name not in evaluation.published_judges:
-                continue
-            known = evaluation.published_judges[name].labels.values()
-            lacking = [e for e in ("neutral", *self.emotions) if e not in known]
-            if lacking:
-                raise ValueError(
-                    f"evaluation.published_judges.{name}.labels: none means {', '.join(lacking)}; a judge "
-                    "must know neutral and every emotion of the study"
-                )
-
-    def _check_combining(self) -> None:
-        """What is plugged together are cells that the study can build."""
-        if not self.combining:
-            return
-        if self.recognition is not None:
-            raise ValueError("combining: a study of recognition has no voice to plug adapters into")
-        # Cells know the study, so they are imported when there is one.
-        from eele.combining.mixtures import mixtures
-
-        try:
-            mixtures(self)
-        except ConfigError as error:
-            raise ValueError(str(error)) from error
-
-    def _check_recognition(self, recognition: RecognitionConfig, ids: list[str]) -> None:
-        """Encoders and corpora that a study of recognition names must be the study's."""
-        for name in recognition.encoders:
-            if name not in self.encoders:
-                raise ValueError(
-                    f"recognition.encoders: unknown encoder '{name}'; `encoders` has: "
-                    f"{', '.join(self.encoders)}"
-                )
-        for testbed, config in recognition.testbeds.items():
-            for corpus in config.corpora:
-                if corpus not in ids:
-                    raise ValueError(
-                        f"recognition.testbeds.{testbed}.corpora: unknown corpus '{corpus}'; the study "
-                        f"has: {', '.join(ids)}"
-                    )
-
-    def _check_upsampling(self) -> None:
-        """What makes samples of frames must make hop_size of each."""
-        used = {}
-        if self.backbone.name == "vits2":
-            used["backbone.vits2.decoder"] = self.backbone.vits2.decoder
-        if self.uses_vocoder and self.synthesis.vocoder == "hifigan":
-            used["vocoder.generator"] = self.vocoder.generator
-        for key, generator in used.items():
-            if generator.samples_per_frame != self.audio.hop_size:
-                raise ValueError(
-                    f"{key}.upsample_rates make {generator.samples_per_frame} samples of a frame; "
-                    f"audio.hop_size is {self.audio.hop_size}"
-                )
