@@ -188,7 +188,7 @@ def _validate(arguments: argparse.Namespace) -> None:
     trained = sum(cell.trained for cell in cells)
     print(
         f"{study.study}: valid; {len(cells)} cells, {trained} of them trained, "
-        f"emotions {', '.join(study.emotions)}, corpora {', '.join(c.id for c in study.corpora)}"
+        f"emotions {', '.join(study.adapted)}, corpora {', '.join(c.id for c in study.corpora)}"
     )
     for method, scheme, reason in left_out(study):
         print(f"left out: {method} at scheme {scheme}: {reason}")

@@ -31,7 +31,7 @@ def heard(tmp_path_factory):
     (first / "scripts").symlink_to(ROOT / "scripts")
     run(
         *(f"results/smoke/{name}" for name in _HEARD), "--cores", "2", "--quiet", "rules",
-        "--snakefile", ROOT / "Snakefile", "--configfile", SMOKE, cwd=first, timeout=600, check=True,
+        "--snakefile", ROOT / "Snakefile", "--configfile", SMOKE, cwd=first, timeout=1200, check=True,
     )  # fmt: skip
 
     def copy(name):

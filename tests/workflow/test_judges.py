@@ -27,7 +27,7 @@ def ask(folder, *arguments, config=(), **options):
 @pytest.fixture(scope="module")
 def folder(heard):
     folder = heard("judges")
-    done = ask(folder, timeout=900, check=True)
+    done = ask(folder, timeout=1500, check=True)
     # What the first judge is does not depend on there being a second one.
     assert done.jobs["train_judge"] == done.jobs["prepare_encoder"] == 1
     return folder

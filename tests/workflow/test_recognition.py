@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
     """Working directory of the finished study."""
     folder = tmp_path_factory.mktemp("recognition")
     (folder / "scripts").symlink_to(ROOT / "scripts")
-    run(*where(folder), timeout=600, check=True)
+    run(*where(folder), timeout=1200, check=True)
     return folder
 
 
