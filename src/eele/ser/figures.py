@@ -138,9 +138,10 @@ def _said(row: pd.Series) -> str:
 
 
 def _colours(systems: list[System]) -> dict[tuple[str, str, int], str]:
-    """One colour per method, sites and size, the same on every testbed."""
-    ways = dict.fromkeys(system.way for system in systems)
-    return {way: style.CATEGORIES[i % len(style.CATEGORIES)] for i, way in enumerate(ways)}
+    """One colour per method, sites and size, the same on every testbed; grey is the head alone."""
+    heads = {system.way: style.NEUTRAL for system in systems if system.method == "head"}
+    ways = dict.fromkeys(system.way for system in systems if system.way not in heads)
+    return heads | {way: style.CATEGORIES[i % len(style.CATEGORIES)] for i, way in enumerate(ways)}
 
 
 def _name(row: pd.Series, several: bool) -> str:
@@ -245,7 +246,7 @@ def _curves(study: StudyConfig, paths: StudyPaths, testbed: str, encoder: str) -
     systems = systems_of(rows)
     score = SCORES[recognition_of(study).testbeds[testbed].target]
     colours = _colours(systems)
-    curves = []
+    curves: list[Curve] = []
     for system in systems:
         runs = [
             _one_run(
@@ -254,7 +255,9 @@ def _curves(study: StudyConfig, paths: StudyPaths, testbed: str, encoder: str) -
             for fold, seed in rows.loc[is_of(rows, system), ["fold", "seed"]].to_numpy().tolist()
         ]
         means = pd.concat(runs).groupby("step", as_index=False).mean()
-        curves.append(Curve(system.label, colours[system.way], means))
+        # Colours come again where there are many methods.
+        again = any(curve.colour == colours[system.way] for curve in curves)
+        curves.append(Curve(system.label, colours[system.way], means, "o" * again))
     return curves
 
 
