@@ -69,7 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     say.add_argument(
         "--intensity", type=float, default=1.0, help="scales every adapter (default 1)"
     )
-    say.add_argument("--speaker", help="voice; the study's first when not given")
+    say.add_argument(
+        "--speaker",
+        help="voice; when not given the study's first, with a cell the first it learned",
+    )
     say.add_argument("--language", help="language of the text; the voice's own when not given")
     say.add_argument("-o", "--output", type=Path, required=True, help="WAV file to write")
     say.add_argument("--results", type=Path, default=Path("results"), help="default: results")
@@ -142,7 +145,8 @@ def _say(arguments: argparse.Namespace) -> None:
             metrics = paths.cell(cell) / "metrics.json"
             raise ConfigError(f"cell {cell.path} is not trained yet; run: snakemake {metrics}")
     neutral = NeutralModel.open(paths.neutral)
-    speaker = _voice(arguments.speaker, neutral.speakers, study)
+    first = (neutral.new_voices if cells else ()) or neutral.speakers
+    speaker = _voice(arguments.speaker or first[0], neutral.speakers, study)
     model = neutral.load(paths.neutral)
     plugged = [cell for cell, _ in cells]
     plug_cells(model, neutral, paths, plugged)
@@ -160,9 +164,7 @@ def _say(arguments: argparse.Namespace) -> None:
     print(f"{arguments.output}: {seconds:.2f} s, voice {speaker}")
 
 
-def _voice(wanted: str | None, speakers: tuple[str, ...], study: StudyConfig) -> str:
-    if wanted is None:
-        return speakers[0]
+def _voice(wanted: str, speakers: tuple[str, ...], study: StudyConfig) -> str:
     for speaker in speakers:
         if wanted in (speaker, *(speaker.removeprefix(f"{c.id}_") for c in study.corpora)):
             return speaker
@@ -186,9 +188,12 @@ def _validate(arguments: argparse.Namespace) -> None:
         return
     cells = sweep(study)
     trained = sum(cell.trained for cell in cells)
+    to = f"emotions {', '.join(study.adapted)}"
+    if study.adapts_voices:
+        to = f"voices {', '.join(study.adaptation.speakers or study.pretraining.leave_out)}"
     print(
-        f"{study.study}: valid; {len(cells)} cells, {trained} of them trained, "
-        f"emotions {', '.join(study.adapted)}, corpora {', '.join(c.id for c in study.corpora)}"
+        f"{study.study}: valid; {len(cells)} cells, {trained} of them trained, {to}, "
+        f"corpora {', '.join(c.id for c in study.corpora)}"
     )
     for method, scheme, reason in left_out(study):
         print(f"left out: {method} at scheme {scheme}: {reason}")

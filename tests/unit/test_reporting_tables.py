@@ -282,7 +282,7 @@ def results_with(
             & (table["emotion"] == emotion)
         )
         assert chosen.any()
-        table.loc[chosen, "hit"] = [
+        table.loc[chosen, "score"] = [
             float(pattern[int(sentence)]) for sentence in table[chosen]["sentence"]
         ]
     return Results(study, paths, results.cells, table)

@@ -13,6 +13,7 @@ from eele.config import StudyConfig
 from eele.errors import DataError
 from eele.paths import StudyPaths
 from eele.reporting.collect import read_table
+from eele.reporting.tasks import TASK_COLUMNS
 from eele.ser.published import is_iemocap, published
 from eele.ser.reporting import make_figures, make_page, make_tables
 from eele.ser.tables import COLUMNS
@@ -50,6 +51,18 @@ def test_one_row_per_method_and_one_per_recogniser(
     folds = read_table(paths.tables / "recognition_folds.csv", ("fold", "seed", "uar"))
     assert len(folds) == len(fake.METHODS) * len(fake.SPEAKERS) * 2
     assert set(folds["fold"]) == set(fake.SPEAKERS)
+
+
+def test_tasks_are_told_in_the_shape_of_all_studies(
+    table: pd.DataFrame, paths: StudyPaths, study: StudyConfig
+) -> None:
+    tasks = read_table(paths.tables / "tasks.csv", TASK_COLUMNS)
+    assert list(tasks.columns) == list(TASK_COLUMNS) and len(tasks) == len(table)
+    assert set(tasks["task"]) == {"emotion recognition"}
+    assert tasks["value"].tolist() == table["value"].tolist()
+    assert tasks["share_percent"].to_numpy() == pytest.approx(100 * table["share_of_model"])
+    assert tasks["corpus"].notna().all() and (tasks["model"] == table["encoder"]).all()
+    assert "emotion recognition" in (paths.tables / "tasks.tex").read_text(encoding="utf-8")
 
 
 def test_uar_is_over_all_folds_and_seeds(table: pd.DataFrame) -> None:

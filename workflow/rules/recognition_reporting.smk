@@ -15,6 +15,7 @@ rule make_recognition_tables:
     output:
         "<results>/tables/recognition.csv",
         "<results>/tables/recognition_folds.csv",
+        "<results>/tables/tasks.csv",
     log:
         "<results>/logs/make_recognition_tables.log",
     benchmark:
@@ -30,7 +31,7 @@ rule make_recognition_tables:
         runtime=30,
     params:
         config=CONFIG,
-        version=1,
+        version=2,
         study=IDENTITY,
     shell:
         "python scripts/make_recognition_tables.py --config {params.config}"

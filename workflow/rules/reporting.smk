@@ -14,6 +14,8 @@ rule make_tables:
         cells("adapter/training.json", trained=True),
         [f"{RESULTS}/combining/{mixture}/points.csv" for mixture in MIXTURES],
         [f"{RESULTS}/corpora/{corpus}/source.json" for corpus in CORPORA],
+        "<results>/manifest.csv",
+        "<results>/neutral/training.json",
     output:
         "<results>/tables/cells.csv",
         "<results>/tables/scheme_by_emotion.csv",
@@ -25,6 +27,7 @@ rule make_tables:
         "<results>/tables/agreement.csv",
         "<results>/tables/comparisons.csv",
         "<results>/tables/combining.csv",
+        "<results>/tables/tasks.csv",
     log:
         "<results>/logs/make_tables.log",
     benchmark:
@@ -40,7 +43,7 @@ rule make_tables:
         runtime=30,
     params:
         config=CONFIG,
-        version=4,
+        version=5,
         study=IDENTITY,
     shell:
         "python scripts/make_tables.py --config {params.config}" " --log {log} --threads {threads}"

@@ -1,4 +1,4 @@
-"""Intervals of emotion accuracy and of paired differences: sentences and seeds drawn together."""
+"""Intervals of the score that counts and of paired differences: sentences and seeds drawn together."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ class Bootstrap:
         self.confidence = evaluation.confidence
         self.seeds = tuple(str(seed) for seed in results.study.seeds)
         table = results.utterances
-        table = table[table["hit"].notna()]
-        #: the study's emotions that have scored test utterances at all
-        self.emotions = tuple(e for e in results.study.emotions if (table["emotion"] == e).any())
+        table = table[table["score"].notna()]
+        #: emotions the study adapts to that have scored test utterances at all
+        self.emotions = tuple(e for e in results.study.adapted if (table["emotion"] == e).any())
+        #: whether an utterance scores 0 or 1
+        self.counts = bool(table["score"].isin((0.0, 1.0)).all())
         self.unit = "sentence"
         unit = table["sentence"].astype(str)
         if unit.nunique() < MIN_SENTENCES:
@@ -51,7 +53,7 @@ class Bootstrap:
         self._sums = _sums(table, unit, units)
 
     def draws(self, system: System, emotion: str) -> np.ndarray:
-        """(draws,) accuracy of `system` on `emotion`; NaN where a draw holds none of its utterances."""
+        """(draws,) score of `system` on `emotion`; NaN where a draw holds none of its utterances."""
         per_seed = [
             self._ratio(self._sums[key]) for key in self._keys(system, emotion) if key in self._sums
         ]
@@ -62,21 +64,21 @@ class Bootstrap:
         return np.sum(np.stack(per_seed, axis=1) * self._seed_weights, axis=1) / len(self.seeds)
 
     def mean_draws(self, system: System, emotions: Sequence[str] | None = None) -> np.ndarray:
-        """(draws,) accuracy averaged over emotions, each emotion weighing the same."""
+        """(draws,) score averaged over emotions, each emotion weighing the same."""
         return np.mean([self.draws(system, e) for e in emotions or self.emotions], axis=0)
 
     def point(self, system: System, emotion: str) -> float:
-        """Accuracy over all utterances, averaged over seeds; NaN without any."""
+        """Score over all utterances, averaged over seeds; NaN without any."""
         values = [
-            hits.sum() / counts.sum()
-            for hits, counts in (
+            scores.sum() / counts.sum()
+            for scores, counts in (
                 self._sums[key] for key in self._keys(system, emotion) if key in self._sums
             )
         ]
         return float(np.mean(values)) if values else float("nan")
 
     def mean_point(self, system: System, emotions: Sequence[str] | None = None) -> float:
-        """Accuracy averaged over emotions, each weighing the same."""
+        """Score averaged over emotions, each weighing the same."""
         return float(np.mean([self.point(system, e) for e in emotions or self.emotions]))
 
     def interval(self, draws: np.ndarray, comparisons: int = 1) -> tuple[float, float]:
@@ -93,7 +95,7 @@ class Bootstrap:
         return float(low), float(high)
 
     def utterances(self, systems: Sequence[System], emotions: Sequence[str] | None = None) -> int:
-        """Judged utterances of the system of `systems` that has fewest."""
+        """Scored utterances of the system of `systems` that has fewest."""
         return min(
             sum(
                 int(self._sums[key][1].sum())
@@ -110,10 +112,11 @@ class Bootstrap:
         """Interval of a difference; where no draw differs from another, by the rule of three.
 
         A bootstrap of utterances that all agree has width zero, which claims too much: n agreeing
-        utterances leave room for a share of 1 - tail^(1/n) that does not (Hanley & Lippman-Hand 1983).
+        utterances leave room for a share of 1 - tail^(1/n) that does not (Hanley & Lippman-Hand 1983). Only
+        hits and misses agree by chance: where scores are measured, equal draws are equal speech.
         """
         low, high = self.interval(draws, comparisons)
-        if high - low > 1e-12 or not np.isfinite(high - low):
+        if not self.counts or high - low > 1e-12 or not np.isfinite(high - low):
             return low, high
         room = 1 - ((1 - self.confidence) / 2 / comparisons) ** (1 / max(1, utterances))
         return max(-1.0, estimate - room), min(1.0, estimate + room)
@@ -131,23 +134,23 @@ class Bootstrap:
         return [(*system, emotion, seed) for seed in (*self.seeds, "-")]
 
     def _ratio(self, sums: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-        hits, counts = sums
+        scores, counts = sums
         n = self._weights @ counts
         with np.errstate(invalid="ignore"):
-            return np.where(n > 0, (self._weights @ hits) / np.maximum(n, 1), np.nan)
+            return np.where(n > 0, (self._weights @ scores) / np.maximum(n, 1), np.nan)
 
 
 def _sums(
     table: pd.DataFrame, unit: pd.Series, units: list[str]
 ) -> dict[tuple[str, str, int, str, str], tuple[np.ndarray, np.ndarray]]:
-    """(method, scheme, rank, emotion, seed) -> hits and utterances per unit, each (units,)."""
+    """(method, scheme, rank, emotion, seed) -> sum of scores and utterances per unit, each (units,)."""
     position = {name: index for index, name in enumerate(units)}
     sums = {}
     keys = ["method", "scheme", "rank", "emotion", "seed"]
     for key, rows in table.assign(_unit=unit.map(position)).groupby(keys, sort=False):
         index = rows["_unit"].to_numpy()
-        hits = np.bincount(index, weights=rows["hit"].to_numpy(), minlength=len(units))
+        scores = np.bincount(index, weights=rows["score"].to_numpy(), minlength=len(units))
         counts = np.bincount(index, minlength=len(units))
         method, scheme, rank, emotion, seed = key
-        sums[(str(method), str(scheme), int(str(rank)), str(emotion), str(seed))] = (hits, counts)
+        sums[(str(method), str(scheme), int(str(rank)), str(emotion), str(seed))] = (scores, counts)
     return sums

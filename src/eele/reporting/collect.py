@@ -24,6 +24,7 @@ from eele.reporting.columns import (
     TRAINING_COLUMNS,
     WHOLE_NUMBERS,
 )
+from eele.reporting.goal import Goal, goal_of
 from eele.reporting.markup import words
 from eele.vocabulary import NOT_APPLICABLE, SCHEMES
 
@@ -77,6 +78,7 @@ _METHOD_WORDS = {
     "loha": "LoHa",
     "ia3": "IA³",
     "vera": "VeRA",
+    "voice": "voice vector alone",
 }
 
 
@@ -100,6 +102,11 @@ class Results:
     paths: StudyPaths
     cells: pd.DataFrame
     utterances: pd.DataFrame
+
+    @cached_property
+    def goal(self) -> Goal:
+        """What the cells are adapted to, and the score that counts."""
+        return goal_of(self.study)
 
     @cached_property
     def systems(self) -> list[System]:
@@ -193,14 +200,14 @@ class Results:
         }
 
     def of(self, system: System, emotion: str | None = None) -> pd.DataFrame:
-        """Rows of `cells` of `system`, of one emotion or of the study's emotions."""
+        """Rows of `cells` of `system`, of one emotion or of those the study adapts to."""
         rows = self.cells
         chosen = (
             (rows["method"] == system.method)
             & (rows["scheme"] == system.scheme)
             & (rows["rank"] == system.rank)
         )
-        wanted = [emotion] if emotion else list(self.study.emotions)
+        wanted = [emotion] if emotion else list(self.study.adapted)
         return rows[chosen & rows["emotion"].isin(wanted)]
 
     def mean(self, system: System, column: str, emotion: str | None = None) -> float:
@@ -214,9 +221,9 @@ class Results:
         return self.best_of(self.compared)
 
     def best_of(self, systems: Sequence[System]) -> System | None:
-        """The system with the highest mean emotion accuracy (ties: fewer weights); None where none has one."""
+        """The system with the highest mean of the score that counts (ties: fewer weights); None where none has one."""
         scored = [
-            (self.mean(s, "emotion_accuracy"), -self.mean(s, "trainable_parameters"), s)
+            (self.mean(s, self.goal.score), -self.mean(s, "trainable_parameters"), s)
             for s in systems
         ]
         scored = [entry for entry in scored if entry[0] == entry[0]]
@@ -230,7 +237,7 @@ def load_results(study: StudyConfig, paths: StudyPaths) -> Results:
     for cell in sweep(study):
         system = System(cell.method, cell.scheme, cell.rank)
         cells.append(_cell_row(cell, paths, budgets.get(system)))
-        utterances.append(_cell_utterances(cell, paths))
+        utterances.append(_cell_utterances(cell, paths, goal_of(study)))
     return Results(
         study, paths, _typed(pd.DataFrame(cells)), pd.concat(utterances, ignore_index=True)
     )
@@ -292,14 +299,19 @@ def _facts(training: dict[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def _cell_utterances(cell: Cell, paths: StudyPaths) -> pd.DataFrame:
+def _cell_utterances(cell: Cell, paths: StudyPaths, goal: Goal) -> pd.DataFrame:
+    """utterances.csv with the cell's axes, and `score`: what counts, of each utterance."""
     file = paths.cell(cell) / "utterances.csv"
-    table = read_table(file, UTTERANCE_COLUMNS)
+    voices = ("speaker_similarity",) * (goal.score == "speaker_similarity")
+    table = read_table(file, (*UTTERANCE_COLUMNS, *voices))
     for axis, value in reversed(cell.as_dict().items()):
         table.insert(0, axis, value)
+    if voices:
+        table["score"] = table["speaker_similarity"].astype(float)
+        return table
     # An utterance without a prediction was not scored: neither hit nor miss; n_scored counts it out.
     judged = table["predicted_emotion"].notna()
-    table["hit"] = (table["predicted_emotion"] == cell.emotion).astype(float).where(judged)
+    table["score"] = (table["predicted_emotion"] == cell.emotion).astype(float).where(judged)
     return table
 
 
@@ -346,6 +358,6 @@ def plain_system(results: Results, method: str) -> System | None:
     return next((system for system in results.systems if system.method == method), None)
 
 
-def score_of(results: Results, system: System | None, column: str = "emotion_accuracy") -> float:
-    """Mean score of `system`; NaN where there is no such system."""
-    return results.mean(system, column) if system else float("nan")
+def score_of(results: Results, system: System | None, column: str = "") -> float:
+    """Mean of `column` of `system`, or of the score that counts; NaN where there is no such system."""
+    return results.mean(system, column or results.goal.score) if system else float("nan")

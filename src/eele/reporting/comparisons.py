@@ -1,4 +1,4 @@
-"""Accuracy against weights: the Pareto front, and which differences between systems are larger than their interval.
+"""The score that counts against weights: the Pareto front, and which differences between systems are larger than their interval.
 
 Every difference is paired over sentences and seeds (`Bootstrap`), and its interval widened for the number of
 differences of its family (Bonferroni).
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from eele.reporting.bootstrap import Bootstrap
-from eele.reporting.collect import Results, System, method_words, plain_system
+from eele.reporting.collect import Results, System, method_words, plain_system, score_of
 from eele.reporting.markup import interval_text
 
 COMPARISON_COLUMNS = (
@@ -47,15 +47,14 @@ class Comparison(NamedTuple):
 def front(results: Results) -> list[System]:
     """The adapters that none beats with as few weights, cheapest first.
 
-    The neutral model counts as one of no weights: what is recognised no better is not worth any.
+    The neutral model counts as one of no weights: what scores no better is not worth any. Where voices are adapted
+    to, so does the voice vector alone, which every adapter has beside its weights.
     """
     points = [
-        (results.mean(s, "trainable_parameters"), -results.mean(s, "emotion_accuracy"), s)
-        for s in results.placed
+        (results.mean(s, "trainable_parameters"), -score_of(results, s), s) for s in results.placed
     ]
-    neutral = plain_system(results, "none")
-    best = results.mean(neutral, "emotion_accuracy") if neutral is not None else np.nan
-    best = best if np.isfinite(best) else -1.0
+    plain = [score_of(results, plain_system(results, name)) for name in ("none", "voice")]
+    best = max([score for score in plain if np.isfinite(score)], default=-1.0)
     found = []
     for _, negative, system in sorted(p for p in points if np.isfinite(p[:2]).all()):
         if -negative > best:
@@ -65,7 +64,7 @@ def front(results: Results) -> list[System]:
 
 
 def comparisons_table(results: Results, bootstrap: Bootstrap) -> pd.DataFrame:
-    """One row per difference in mean emotion accuracy, `what` minus `than`: `COMPARISON_COLUMNS`.
+    """One row per difference in the mean of the score that counts, `what` minus `than`: `COMPARISON_COLUMNS`.
 
     `larger`: yes where the whole interval lies on one side of zero, no where it holds zero, unknown where there
     are too few sentences for one. `weights` are means of trainable weights of either side.
@@ -165,7 +164,7 @@ def _front_steps(results: Results) -> Iterator[Comparison]:
 
 def _baselines(results: Results) -> Iterator[Comparison]:
     best = results.best_scheme()
-    for name in ("none", "full", "recording"):
+    for name in ("none", "voice", "full", "recording"):
         system = plain_system(results, name)
         if best is not None and system is not None:
             yield Comparison("baseline", best.label, system.label, (best,), (system,))

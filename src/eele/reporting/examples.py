@@ -88,7 +88,7 @@ def example_clips(results: Results, emotion: str) -> list[Clip]:
 
 def write_examples(plt: Any, results: Results) -> None:
     """Write `figures/mel_pitch_<emotion>` for every emotion with speech to show."""
-    for emotion in results.study.emotions:
+    for emotion in results.study.adapted:
         chosen = example_clips(results, emotion)
         if chosen:
             _draw(plt, results, emotion, chosen)

@@ -16,7 +16,7 @@ from eele.reporting.bootstrap import Bootstrap
 from eele.reporting.collect import Results, System, load_results, method_words
 from eele.reporting.examples import write_examples
 from eele.reporting.figures_combining import draw_combining
-from eele.reporting.figures_cost import accuracy_axis, draw_cost, references
+from eele.reporting.figures_cost import draw_cost, references, score_axis
 from eele.reporting.figures_curves import curve_figures, draw_curves
 from eele.reporting.figures_detail import draw_confusion, draw_shifts
 from eele.reporting.tables import caption, shown_systems
@@ -25,10 +25,14 @@ from eele.vocabulary import NOT_APPLICABLE
 
 @dataclass(frozen=True)
 class Words:
-    """Title, caption and alternative text of a figure."""
+    """Title and caption of a figure; `{score}` stands for the score that counts."""
 
     title: str
     caption: str
+
+    def of(self, results: Results) -> str:
+        """The caption in a study."""
+        return self.caption.replace("{score}", results.goal.name)
 
 
 _CURVES = (
@@ -39,17 +43,17 @@ _CURVES = (
 WORDS = {
     "scheme_by_emotion": Words(
         "Where should the adapter sit?",
-        "Emotion accuracy by insertion scheme and emotion, with the baselines.",
+        "The {score} by insertion scheme and emotion, with the baselines.",
     ),
     "rank_curve": Words(
         "How large must it be?",
-        "Emotion accuracy over the rank; the band is the interval of the mean, thin lines are emotions.",
+        "The {score} over the rank; the band is the interval of the mean, thin lines are emotions.",
     ),
     "cost_accuracy": Words(
         "What does it cost?",
-        "Emotion accuracy against trainable weights, a mark per method and scheme; bars are intervals, thin lines "
-        "join the sizes of one scheme. Ringed marks on the stepped line are the Pareto front: no adapter is "
-        "recognised as well with fewer weights.",
+        "The {score} against trainable weights, a mark per method and scheme; bars are intervals, thin lines "
+        "join the sizes of one scheme. Ringed marks on the stepped line are the Pareto front: no adapter "
+        "scores as well with fewer weights.",
     ),
     "confusion": Words(
         "What is heard instead?",
@@ -109,13 +113,10 @@ def row_name(results: Results, system: System) -> str:
 
 
 def _heat_map(plt: Any, results: Results, _: Bootstrap, folder: Path) -> None:
-    systems, emotions = shown_systems(results), list(results.study.emotions)
+    systems, emotions = shown_systems(results), list(results.study.adapted)
+    score = results.goal.score
     values = np.array(
-        [
-            [results.mean(s, "emotion_accuracy", e) for e in emotions]
-            + [results.mean(s, "emotion_accuracy")]
-            for s in systems
-        ]
+        [[results.mean(s, score, e) for e in emotions] + [results.mean(s, score)] for s in systems]
     )
     height = 0.55 + 0.27 * len(systems)
     figure, axes = plt.subplots(figsize=(min(style.PAGE_WIDTH, 3.4 + 0.75 * len(emotions)), height))
@@ -172,9 +173,10 @@ def _rank_curve(plt: Any, results: Results, bootstrap: Bootstrap, folder: Path) 
 
 def _ranks_of(axes: Any, results: Results, bootstrap: Bootstrap, method: str) -> None:
     groups = {k: g for k, g in results.ranked.items() if k[0] == method}
+    score = results.goal.score
     for colour, ((_, scheme), group) in zip(cycle(style.CATEGORIES), groups.items(), strict=False):
         ranks = [system.rank for system in group]
-        mean = [results.mean(s, "emotion_accuracy") for s in group]
+        mean = [results.mean(s, score) for s in group]
         bounds = np.array([bootstrap.interval(bootstrap.mean_draws(s)) for s in group])
         if len(groups) <= 2:  # more bands hide each other
             axes.fill_between(
@@ -184,11 +186,11 @@ def _ranks_of(axes: Any, results: Results, bootstrap: Bootstrap, method: str) ->
             ranks, mean, "o-", color=colour, markersize=5, zorder=4, label=f"scheme {scheme}, mean"
         )
         if len(groups) == 1:
-            for index, emotion in enumerate(results.study.emotions):
+            for index, emotion in enumerate(results.study.adapted):
                 others = style.CATEGORIES[1:]
                 axes.plot(
                     ranks,
-                    [results.mean(s, "emotion_accuracy", emotion) for s in group],
+                    [results.mean(s, score, emotion) for s in group],
                     linestyle="-" if index < len(others) else "--",
                     color=others[index % len(others)],
                     linewidth=1.0,
@@ -212,5 +214,5 @@ def _ranks_of(axes: Any, results: Results, bootstrap: Bootstrap, method: str) ->
         )
         axes.set_xticks([])
     axes.set_xlabel("rank")
-    accuracy_axis(axes)
+    score_axis(axes, results)
     references(axes, results, {"recording": "recording", "full": "full", "none": "neutral\nmodel"})

@@ -1,4 +1,4 @@
-"""Accuracy against weights: what each system costs, and which are worth it."""
+"""The score that counts against weights: what each system costs, and which are worth it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from eele.reporting import style
 from eele.reporting.bootstrap import Bootstrap
-from eele.reporting.collect import Results, System, method_words, plain_system
+from eele.reporting.collect import Results, System, method_words, plain_system, score_of
 from eele.reporting.comparisons import front
 
 _MARKERS = "oDs^vPX"
@@ -38,7 +38,7 @@ def draw_cost(plt: Any, results: Results, bootstrap: Bootstrap, folder: Path) ->
     def place(system: System) -> tuple[float, float]:
         return (
             results.mean(system, "trainable_parameters"),
-            results.mean(system, "emotion_accuracy"),
+            results.mean(system, results.goal.score),
         )
 
     def put(system: System, look: tuple[str, str], size: float, label: str) -> None:
@@ -80,12 +80,13 @@ def draw_cost(plt: Any, results: Results, bootstrap: Bootstrap, folder: Path) ->
     axes.set_xscale("log")
     _label_points(figure, axes, points)
     axes.set_xlabel("trainable weights (log scale)")
-    accuracy_axis(axes)
+    score_axis(axes, results)
     full = plain_system(results, "full")
     weights = results.mean(full, "trainable_parameters") if full else 0.0
     names = {
         "recording": "recording",
         "full": f"full, {weights / 1e6:.1f} M",
+        "voice": "voice vector",
         "none": "neutral\nmodel",
     }
     references(axes, results, names)
@@ -98,15 +99,16 @@ def draw_cost(plt: Any, results: Results, bootstrap: Bootstrap, folder: Path) ->
 
 def references(axes: Any, results: Results, methods: dict[str, str]) -> None:
     """Dashed lines at baselines, labels kept apart by moving the lower ones down."""
+    apart = 0.055 * (1 - results.goal.lowest)
     lines = []
     for method, label in methods.items():
         system = plain_system(results, method)
-        value = results.mean(system, "emotion_accuracy") if system else float("nan")
+        value = score_of(results, system)
         if np.isfinite(value):
             lines.append((value, label))
     last = float("inf")
     for value, label in sorted(lines, reverse=True):
-        place = min(value, last - 0.055)
+        place = min(value, last - apart * (1 + label.count("\n") / 2))
         last = place
         axes.axhline(value, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
         axes.annotate(
@@ -121,19 +123,18 @@ def references(axes: Any, results: Results, methods: dict[str, str]) -> None:
         )
 
 
-def accuracy_axis(axes: Any, grid: bool = True) -> None:
-    """Emotion accuracy from 0 to 1 upwards."""
-    axes.set_ylim(-0.03, 1.03)
-    axes.set_yticks(np.arange(0, 1.01, 0.2))
-    axes.set_ylabel("emotion accuracy")
-    if grid:
-        axes.grid(axis="y", color=style.RULE, linewidth=0.6)
+def score_axis(axes: Any, results: Results) -> None:
+    """The score that counts, from its lowest value to 1 upwards."""
+    lowest = results.goal.lowest
+    axes.set_ylim(lowest - 0.03, 1.03)
+    axes.set_yticks(np.arange(lowest, 1.01, 0.2))
+    axes.set_ylabel(results.goal.name)
+    axes.grid(axis="y", color=style.RULE, linewidth=0.6)
     axes.set_axisbelow(True)
 
 
 def _label_points(figure: Any, axes: Any, points: list[tuple[float, float, str, str]]) -> None:
     """Name each point beside it, at the first of eight places that hides no point and no name."""
-    axes.set_ylim(-0.03, 1.03)
     figure.canvas.draw()
     taken = [axes.transData.transform((x, y)) for x, y, _, _ in points]
     around = [(9, 0), (0, 10), (0, -10), (-9, 0), (8, 8), (8, -8), (-8, 8), (-8, -8)]

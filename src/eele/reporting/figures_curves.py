@@ -81,7 +81,7 @@ def _best_cells(results: Results) -> list[Curve]:
     """Validation of each cell of the best scheme, a colour per emotion."""
     best = results.best_scheme()
     curves = []
-    for colour, emotion in zip(style.CATEGORIES, results.study.emotions, strict=False):
+    for colour, emotion in zip(style.CATEGORIES, results.study.adapted, strict=False):
         for row in results.of(best, emotion).to_dict("records") if best else ():
             cell = Path(*(f"{axis}~{row[axis]}" for axis in AXES))
             rows = _read_curves(results.paths.root / "cells" / cell / "adapter" / "curves.csv")

@@ -36,7 +36,7 @@ def confusion(results: Results, system: System) -> pd.DataFrame:
 
 def confusion_systems(results: Results) -> list[System]:
     """Whose confusions are shown: recording, neutral model, full, best scheme."""
-    chosen = [plain_system(results, m) for m in ("recording", "none", "full")] + [
+    chosen = [plain_system(results, m) for m in ("recording", "none", "voice", "full")] + [
         results.best_scheme()
     ]
     return [system for system in chosen if system is not None]
@@ -99,7 +99,7 @@ def recording_shift(results: Results, shift: str, emotion: str) -> float:
 
 
 def draw_shifts(plt: Any, results: Results, _: Bootstrap, folder: Path) -> None:
-    emotions = list(results.study.emotions)
+    emotions = list(results.study.adapted)
     best, full = results.best_scheme(), plain_system(results, "full")
     figure, grid = plt.subplots(
         1,

@@ -61,7 +61,11 @@ class Finding:
 def findings_table(results: Results, bootstrap: Bootstrap | None = None) -> pd.DataFrame:
     """All findings, one a row, in the columns `FINDING_COLUMNS`; empty where not tested."""
     bootstrap = bootstrap or Bootstrap(results)
-    rows = [asdict(test(results, bootstrap)) for test in TESTS]
+    found = [test(results, bootstrap) for test in TESTS]
+    if results.study.adapts_voices:
+        why = "the study adapts to voices, not to emotions"
+        found = [_not_tested(f.finding, f.source, why) for f in found]
+    rows = [asdict(finding) for finding in found]
     return pd.DataFrame(rows, columns=list(FINDING_COLUMNS))
 
 

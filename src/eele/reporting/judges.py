@@ -108,7 +108,7 @@ def heard_by(results: Results, judge: str) -> Results:
     table = table[table[[predicted for predicted, _ in columns.values()]].notna().all(axis=1)]
     predicted = table[columns[judge][0]]
     table = table.assign(
-        predicted_emotion=predicted, hit=(predicted == table["emotion"]).astype(float)
+        predicted_emotion=predicted, score=(predicted == table["emotion"]).astype(float)
     )
     return replace(results, utterances=table)
 

@@ -55,6 +55,7 @@ from eele.reporting.page_tables import (
 )
 from eele.reporting.players import listening_grid
 from eele.reporting.tables import COST_COLUMNS, caption
+from eele.reporting.tasks import TASK_COLUMNS, tasks_html
 
 _ASSETS = Path(__file__).parent / "assets"
 _BADGES = {
@@ -125,6 +126,8 @@ def _head(results: Results) -> dict[str, Any]:
 
 def _lede(results: Results) -> str:
     study = results.study
+    if study.adapts_voices:
+        return _voices_lede(results)
     emotions = list(study.emotions)
     named = emotions[0] if len(emotions) == 1 else ", ".join(emotions[:-1]) + " and " + emotions[-1]
     schemes, methods = len({system.scheme for system in results.compared}), len(results.methods)
@@ -138,15 +141,26 @@ def _lede(results: Results) -> str:
     )
 
 
+def _voices_lede(results: Results) -> str:
+    voices = ", ".join(sorted(set(results.utterances["speaker"].astype(str))))
+    return (
+        f"A speech synthesiser whose pre-training has not heard {voices} is frozen and taught to speak in "
+        f"{'these voices' if ',' in voices else 'this voice'}, in neutral speech: by a vector per voice, by small "
+        "plug-in weights beside it, or by all its weights. How near it comes is measured in an embedding of voices "
+        "learned from recordings, and recordings of the same sentences stand beside every figure."
+    )
+
+
 def _key_figures(results: Results, bootstrap: Bootstrap) -> list[dict[str, str]]:
     best = results.best_scheme()
     recording, none, full = (plain_system(results, m) for m in ("recording", "none", "full"))
     classes = 1 + len(results.study.emotions)
+    label, sub = results.goal.of_recordings
     figures = [
         {
-            "label": "Judge on test recordings",
+            "label": label,
             "value": shown(score_of(results, recording)),
-            "sub": f"share recognised; chance is 1 in {classes}",
+            "sub": sub + f"; chance is 1 in {classes}" * (not results.study.adapts_voices),
         }
     ]
     if best:
@@ -166,7 +180,7 @@ def _key_figures(results: Results, bootstrap: Bootstrap) -> list[dict[str, str]]
         {
             "label": "Neutral model, no adapter",
             "value": shown(score_of(results, none)),
-            "sub": "share of its speech taken for the emotion",
+            "sub": results.goal.of_neutral,
         }
     )
     if best:
@@ -213,6 +227,7 @@ def _results(results: Results) -> dict[str, Any]:
     schemes = read_table(tables / "scheme_by_emotion.csv", ("method", "mean"))
     ranks = read_table(tables / "rank.csv", ("method", "mean"))
     methods = read_table(tables / "methods.csv", ("method", "emotion_accuracy"))
+    tasks = read_table(tables / "tasks.csv", TASK_COLUMNS)
     costs = read_table(tables / "costs.csv", COST_COLUMNS)
     compared = read_table(tables / "comparisons.csv", COMPARISON_COLUMNS)
     lost = failures(results)
@@ -220,13 +235,14 @@ def _results(results: Results) -> dict[str, Any]:
     return {
         "schemes": scheme_table(results, schemes),
         "ranks": rank_table(results, ranks),
-        "methods": methods_table(methods),
-        "methods_note": f"Adapters are shown at their {picked[0] if len(picked) == 1 else 'best scheme'}, "
+        "methods": methods_table(results, methods),
+        "tasks": tasks_html(tasks) if results.study.adapts_voices else None,
+        "methods_note": f"{results.goal.methods_note} Adapters are shown at their {picked[0] if len(picked) == 1 else 'best scheme'}, "
         "which flatters them slightly."
         if picked
-        else "",
+        else results.goal.methods_note,
         "several_methods": len(results.methods) > 1,
-        "comparisons": comparisons_html(compared),
+        "comparisons": comparisons_html(results, compared),
         "comparison_words": in_words(compared),
         "budgets": budgets_table(results),
         "left_out": left_out_table(results.study),
@@ -241,7 +257,7 @@ def _results(results: Results) -> dict[str, Any]:
         "energy_note": ""
         if quality.energy_comparable(results.study, results.paths)
         else "Energy: a corpus of this study is normalised per file, so its energy shifts mean nothing.",
-        "emotions": list(results.study.emotions),
+        "emotions": list(results.study.adapted),
         "cells": cells_table(results),
         "cell_methods": list(dict.fromkeys(results.cells["method"])),
         "cell_emotions": list(dict.fromkeys(results.cells["emotion"])),
@@ -266,7 +282,7 @@ def _figure(
     return picture(
         results.paths.figures / f"{name}.svg",
         alt or _alt(results, name),
-        words or (known.caption if known else ""),
+        words or (known.of(results) if known else ""),
     )
 
 
@@ -289,7 +305,7 @@ def picture(file: Path, alt: str, words: str) -> dict[str, Any]:
 
 def _alt(results: Results, name: str) -> str:
     """What a figure says, for those who cannot see it."""
-    words = WORDS[name].caption
+    words = WORDS[name].of(results)
     if name == "rank_curve":
         values = [
             f"{s.label}: {shown(score_of(results, s))}"
@@ -308,7 +324,7 @@ def _alt(results: Results, name: str) -> str:
         values = [
             f"{e}: recordings {recording_shift(results, 'f0_mean_shift_st', e):+.1f}"
             + (f", best scheme {results.mean(best, 'f0_mean_shift_st', e):+.1f}" if best else "")
-            for e in results.study.emotions
+            for e in results.study.adapted
         ]
         return f"{words} F0 mean in semitones: {'; '.join(values)}."
     if name in curve_figures(results.study):
@@ -334,7 +350,7 @@ def _combined(results: Results) -> list[dict[str, Any]]:
 
 def _examples(results: Results) -> list[dict[str, Any]]:
     found = []
-    for emotion in results.study.emotions:
+    for emotion in results.study.adapted:
         chosen = example_clips(results, emotion)
         if not chosen:
             continue

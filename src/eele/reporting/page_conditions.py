@@ -78,7 +78,10 @@ def _reports(results: Results) -> list[dict[str, Any]]:
             "title": "Phone recogniser",
             "note": "Trained on recordings only; it never heard synthetic speech.",
             "facts": [
-                ("phone error rate on emotional test recordings", shown(heard, 3)),
+                (
+                    "phone error rate on test recordings of what the study adapts to",
+                    shown(heard, 3),
+                ),
                 *quality.facts(
                     paths.recogniser / "report.json", skip=("grammar_scale", "insertion")
                 ),
@@ -174,6 +177,12 @@ def _limits(results: Results) -> list[str]:
         "The judge is a recogniser, not a listener: its score on synthetic speech says what a classifier trained on recordings hears.",
         "The best scheme is picked on the same test utterances it is scored on, which flatters it slightly.",
     ]
+    if study.adapts_voices:
+        items.append(
+            "Pre-training has not heard the new voices. All else that is learned from recordings has: the aligner, the "
+            "phone recogniser, the judges, the vocoder where it is trained, the mean spectrum of the features, and the "
+            "embedding in which voices are compared."
+        )
     if len(study.seeds) == 1:
         items.append("One seed: the intervals cover sentences, not the spread between trainings.")
     if not quality.energy_comparable(study, results.paths):

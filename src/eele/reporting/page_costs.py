@@ -87,7 +87,7 @@ def not_wrapped(table: pd.DataFrame) -> HtmlTable | None:
     return HtmlTable("not-wrapped", "What could not be adapted in a scheme’s sites", headings, rows)
 
 
-def comparisons_html(table: pd.DataFrame) -> HtmlTable:
+def comparisons_html(results: Results, table: pd.DataFrame) -> HtmlTable:
     """Every paired difference with its interval."""
     rows = [
         [
@@ -108,7 +108,7 @@ def comparisons_html(table: pd.DataFrame) -> HtmlTable:
     headings = [
         Heading("compared"),
         Heading("with"),
-        Heading("difference", True, "of mean emotion accuracy"),
+        Heading("difference", True, f"of mean {results.goal.name}"),
         Heading("larger than its interval"),
         Heading("weights", True),
         Heading("weights of the other", True),
@@ -116,7 +116,7 @@ def comparisons_html(table: pd.DataFrame) -> HtmlTable:
     ]
     return HtmlTable(
         "comparisons",
-        "Differences in emotion accuracy, paired over sentences and seeds; intervals widened for how many of a kind there are",
+        f"Differences in {results.goal.name}, paired over sentences and seeds; intervals widened for how many of a kind there are",
         headings,
         rows,
     )

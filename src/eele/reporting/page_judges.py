@@ -68,7 +68,7 @@ def _judges(results: Results, table: pd.DataFrame) -> HtmlTable:
         own = table[table["judge"] == judge]
 
         def mean(method: str, own: pd.DataFrame = own) -> float:
-            meant = own[(own["method"] == method) & (own["emotion"] != "neutral")]
+            meant = own[(own["method"] == method) & own["emotion"].isin(results.study.adapted)]
             return float(meant["accuracy"].mean())
 
         kind = str(own["kind"].iloc[0])

@@ -25,8 +25,9 @@ def _system(row: pd.Series) -> System:
     return System(str(row["method"]), str(row["scheme"]), int(row["rank"]))
 
 
-def _accuracy_cells(row: pd.Series, name: str) -> list[TableCell]:
-    return [number(row[name], note=interval_text(row[f"{name}_low"], row[f"{name}_high"]))]
+def _scores(row: pd.Series, name: str) -> list[TableCell]:
+    """A mean, with its interval where the table has one: of the score that counts."""
+    return [number(row[name], note=interval_text(row.get(f"{name}_low"), row.get(f"{name}_high")))]
 
 
 def _scored(row: pd.Series) -> TableCell:
@@ -56,7 +57,7 @@ def _size(row: pd.Series) -> TableCell:
 
 def scheme_table(results: Results, table: pd.DataFrame) -> HtmlTable:
     """Scheme x emotion heat map with baselines; sorts like every table."""
-    emotions, several = list(results.study.emotions), several_methods(table)
+    emotions, several = list(results.study.adapted), several_methods(table)
     # One rank of one method is told once, above the table.
     sized = several or bool(table["budget"].notna().any())
     rows = []
@@ -89,7 +90,7 @@ def scheme_table(results: Results, table: pd.DataFrame) -> HtmlTable:
     at = f", schemes at {results.sizes_text}" if results.compared else ""
     return HtmlTable(
         "schemes",
-        f"Share of test utterances recognised as the emotion asked for{at}",
+        f"{results.goal.of_utterances}{at}",
         headings,
         rows,
         kind="heatmap",
@@ -107,7 +108,7 @@ def rank_table(results: Results, table: pd.DataFrame) -> HtmlTable:
             TableCell(
                 bytes_text(float(row["adapter_bytes"])), repr(float(row["adapter_bytes"])), "num"
             ),
-            *(heat(row[e]) for e in results.study.emotions),
+            *(heat(row[e]) for e in results.study.adapted),
             heat(row["mean"]),
             TableCell(
                 interval_text(row["mean_low"], row["mean_high"]) or "–",
@@ -123,7 +124,7 @@ def rank_table(results: Results, table: pd.DataFrame) -> HtmlTable:
         Heading("rank", True),
         Heading("weights trained", True),
         Heading("file", True),
-        *(Heading(e, True) for e in results.study.emotions),
+        *(Heading(e, True) for e in results.study.adapted),
         Heading("mean", True),
         Heading("interval of the mean", True),
         Heading("phone errors", True),
@@ -131,7 +132,7 @@ def rank_table(results: Results, table: pd.DataFrame) -> HtmlTable:
     return HtmlTable("ranks", "Over the rank", headings, rows, kind="heatmap")
 
 
-def methods_table(table: pd.DataFrame) -> HtmlTable:
+def methods_table(results: Results, table: pd.DataFrame) -> HtmlTable:
     """Methods side by side, each at its best scheme."""
     rows = []
     for _, row in table.iterrows():
@@ -142,12 +143,12 @@ def methods_table(table: pd.DataFrame) -> HtmlTable:
         rows.append(
             [
                 text(name, title=str(row["chosen"])),
-                *_accuracy_cells(row, "emotion_accuracy"),
+                *_scores(row, "emotion_accuracy"),
                 percent(row["phone_error_rate"]),
                 number(row["mcd_db"]),
                 number(row["log_f0_rmse"], 3),
                 number(row["log_f0_correlation"]),
-                number(row["speaker_similarity"]),
+                *_scores(row, "speaker_similarity"),
                 number(row["trainable_parameters"], 0),
                 percent(row["share_of_full"]),
                 number(row["train_seconds"], 0, suffix=" s"),
@@ -169,7 +170,7 @@ def methods_table(table: pd.DataFrame) -> HtmlTable:
     ]
     return HtmlTable(
         "methods",
-        "Means over emotions and seeds. Higher is better for emotion accuracy, log-F0 correlation and same speaker, lower for the other scores",
+        f"Means over {'voices' if results.study.adapts_voices else 'emotions'} and seeds. Higher is better for emotion accuracy, log-F0 correlation and same speaker, lower for the other scores",
         headings,
         rows,
     )
@@ -239,7 +240,7 @@ def cells_table(results: Results) -> HtmlTable:
                 text(row["seed"]) if row["seed"] != "-" else TableCell("–", "", "empty"),
                 number(row["trainable_parameters"], 0),
                 *(
-                    heat(row[c]) if c == "emotion_accuracy" else number(row[c], digits)
+                    heat(row[c]) if c == results.goal.score else number(row[c], digits)
                     for c, digits, _ in _CELL_COLUMNS
                 ),
                 _scored(row),

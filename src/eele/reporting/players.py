@@ -48,10 +48,10 @@ class Grid:
 
 
 def listening_columns(results: Results) -> list[System]:
-    """Recording, copy synthesis, neutral model, full, the main method's compared schemes, the best one of every
+    """Recording, copy synthesis, neutral model, voice vectors alone, full, the main method's compared schemes, the best one of every
     further method, then one scheme's further ranks."""
     plain = {s.method: s for s in results.systems if s not in results.placed}
-    order = ("recording", "copy_synthesis", "none", "full")
+    order = ("recording", "copy_synthesis", "none", "voice", "full")
     first = [plain[m] for m in order if m in plain]
     others = [results.best_of(results.schemes_of(m)) for m in results.methods[1:]]
     schemes = [*results.compared_schemes, *(system for system in others if system is not None)]
@@ -70,7 +70,7 @@ def listening_grid(results: Results, budget: int = AUDIO_BUDGET) -> Grid:
     """
     columns = listening_columns(results)
     queues: dict[str, list[Row]] = {
-        str(e): _ordered(_rows(results, columns, e)) for e in results.study.emotions
+        str(e): _ordered(_rows(results, columns, e)) for e in results.study.adapted
     }
     available = sum(len(queue) for queue in queues.values())
     mime = "audio/mpeg" if results.study.audio.sample_rate_hz in _MP3_RATES else "audio/flac"

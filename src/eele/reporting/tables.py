@@ -16,15 +16,17 @@ from eele.reporting.columns import SCORE_COLUMNS
 from eele.reporting.combining import combining_table
 from eele.reporting.comparisons import comparisons_table
 from eele.reporting.findings import MAP_NOTE, findings_table
+from eele.reporting.goal import goal_of
 from eele.reporting.judges import AGREEMENT_COLUMNS, agreement_table, judges_table
+from eele.reporting.tasks import TASK_COLUMNS, synthesis_rows, tasks_table
 from eele.vocabulary import NOT_APPLICABLE, SCHEMES, scheme_sites
 
-#: Means over emotions and seeds shown beside emotion accuracy.
-FURTHER_SCORES = tuple(c for c in SCORE_COLUMNS if not c.startswith("emotion_accuracy"))
+#: Scores of which a row holds means over emotions and seeds; intervals of the one that counts alone.
+MEAN_SCORES = tuple(c for c in SCORE_COLUMNS if not c.endswith(("_low", "_high")))
 
 TABLES = (
     *("cells", "scheme_by_emotion", "rank", "methods", "costs", "findings"),
-    *("judges", "agreement", "comparisons", "combining"),
+    *("judges", "agreement", "comparisons", "combining", "tasks"),
 )
 
 COST_COLUMNS = (
@@ -50,6 +52,7 @@ def write_tables(study: StudyConfig, paths: StudyPaths) -> None:
         "agreement": agreement_table(results),
         "comparisons": comparisons_table(results, bootstrap),
         "combining": combining_table(study, paths),
+        "tasks": tasks_table(synthesis_rows(results, bootstrap)),
     }
     for name, table in tables.items():
         write_csv(paths.tables / f"{name}.csv", table)
@@ -66,15 +69,15 @@ def caption(scheme: str, study: StudyConfig) -> str:
 def sites_text(system: System, study: StudyConfig) -> str:
     """Sites a system adapts, as text."""
     if system.scheme == NOT_APPLICABLE:
-        return "every weight" if system.method == "full" else ""
+        return {"full": "every weight", "voice": "speaker table"}.get(system.method, "")
     return ", ".join(scheme_sites(system.scheme, study.backbone.name, study.schemes))
 
 
 def shown_systems(results: Results) -> list[System]:
-    """Rows of the scheme table: recordings and copy first, the schemes of each method, then full and none."""
+    """Rows of the scheme table: recordings and copy first, the schemes of each method, then full, voice and none."""
     plain = {s.method: s for s in results.systems if s.scheme == NOT_APPLICABLE}
     first = [plain[m] for m in ("recording", "copy_synthesis") if m in plain]
-    return [*first, *results.compared, *(plain[m] for m in ("full", "none") if m in plain)]
+    return [*first, *results.compared, *(plain[m] for m in ("full", "voice", "none") if m in plain)]
 
 
 def _describe(results: Results, system: System) -> dict[str, object]:
@@ -90,15 +93,18 @@ def _describe(results: Results, system: System) -> dict[str, object]:
     }
 
 
-def _accuracy(
-    results: Results, bootstrap: Bootstrap, system: System, name: str
-) -> dict[str, float]:
+def _score(results: Results, bootstrap: Bootstrap, system: System, name: str) -> dict[str, float]:
+    """The score that counts and its interval, in columns called `name`."""
     low, high = bootstrap.interval(bootstrap.mean_draws(system))
     return {
-        name: results.mean(system, "emotion_accuracy"),
+        name: results.mean(system, results.goal.score),
         f"{name}_low": low,
         f"{name}_high": high,
     }
+
+
+def _by_emotion(results: Results, system: System) -> dict[str, float]:
+    return {e: results.mean(system, results.goal.score, e) for e in results.study.adapted}
 
 
 def _counts(results: Results, system: System) -> dict[str, int]:
@@ -107,26 +113,26 @@ def _counts(results: Results, system: System) -> dict[str, int]:
 
 
 def scheme_by_emotion(results: Results, bootstrap: Bootstrap) -> pd.DataFrame:
-    """Emotion accuracy: rows baselines and each method's schemes at its common rank or budget; columns emotions,
+    """The score that counts: rows baselines and each method's schemes at its common rank or budget; columns emotions,
     then their mean."""
     rows = []
     for system in shown_systems(results):
         row = _describe(results, system)
-        row |= {e: results.mean(system, "emotion_accuracy", e) for e in results.study.emotions}
-        row |= _accuracy(results, bootstrap, system, "mean")
+        row |= _by_emotion(results, system)
+        row |= _score(results, bootstrap, system, "mean")
         rows.append(row | _counts(results, system))
     return _whole(pd.DataFrame(rows))
 
 
 def rank_table(results: Results, bootstrap: Bootstrap) -> pd.DataFrame:
-    """Accuracy and cost over the rank, for every scheme run at several ranks."""
+    """The score that counts, and cost, over the rank, for every scheme run at several ranks."""
     rows = []
     for group in results.ranked.values():
         for system in group:
             row = _describe(results, system)
             row["adapter_bytes"] = round(results.mean(system, "adapter_bytes"))
-            row |= {e: results.mean(system, "emotion_accuracy", e) for e in results.study.emotions}
-            row |= _accuracy(results, bootstrap, system, "mean")
+            row |= _by_emotion(results, system)
+            row |= _score(results, bootstrap, system, "mean")
             row["phone_error_rate"] = results.mean(system, "phone_error_rate")
             row["mcd_db"] = results.mean(system, "mcd_db")
             rows.append(row | _counts(results, system))
@@ -140,7 +146,7 @@ def rank_table(results: Results, bootstrap: Bootstrap) -> pd.DataFrame:
         "trainable_parameters",
         "adapter_bytes",
     ]
-    columns += [*results.study.emotions, "mean", "mean_low", "mean_high"]
+    columns += [*results.study.adapted, "mean", "mean_low", "mean_high"]
     columns += ["phone_error_rate", "mcd_db", "n_scored", "n_total"]
     return _whole(pd.DataFrame(rows, columns=columns))
 
@@ -149,7 +155,7 @@ def methods_table(results: Results, bootstrap: Bootstrap) -> pd.DataFrame:
     """One row per method, at its best scheme and its common rank or budget: scores, weights, time.
 
     `chosen` says how a row was picked: a best scheme is chosen on the very utterances it is scored
-    on, so its accuracy is slightly flattered.
+    on, so its score is slightly flattered.
     """
     full = next((s for s in results.systems if s.method == "full"), None)
     whole = results.mean(full, "trainable_parameters") if full else float("nan")
@@ -159,8 +165,9 @@ def methods_table(results: Results, bootstrap: Bootstrap) -> pd.DataFrame:
         row["share_of_full"] = results.mean(system, "trainable_parameters") / whole
         for column in ("adapter_bytes", "train_seconds"):
             row[column] = results.mean(system, column)
-        row |= _accuracy(results, bootstrap, system, "emotion_accuracy")
-        row |= {column: results.mean(system, column) for column in FURTHER_SCORES}
+        row |= _score(results, bootstrap, system, results.goal.score)
+        further = (column for column in MEAN_SCORES if column not in row)
+        row |= {column: results.mean(system, column) for column in further}
         rows.append(row | _counts(results, system) | {"chosen": chosen})
     return _whole(pd.DataFrame(rows))
 
@@ -234,8 +241,8 @@ def _whole(table: pd.DataFrame) -> pd.DataFrame:
 
 _LATEX = {
     "cells": ("Every cell of the sweep.", 3),
-    "scheme_by_emotion": (f"Emotion accuracy by insertion scheme; {MAP_NOTE}.", 2),
-    "rank": (f"Emotion accuracy over the rank; {MAP_NOTE}.", 2),
+    "scheme_by_emotion": (f"The {{score}} by insertion scheme; {MAP_NOTE}.", 2),
+    "rank": (f"The {{score}} over the rank; {MAP_NOTE}.", 2),
     "methods": ("Methods, each at its best scheme, means over emotions and seeds.", 2),
     "costs": (
         "What a scheme trains, and how long a step takes: means over its cells, on one machine under "
@@ -246,9 +253,14 @@ _LATEX = {
     "judges": ("Emotion accuracy of every cell by every judge.", 2),
     "agreement": ("Agreement between the judges, with intervals over sentences.", 2),
     "comparisons": (
-        "Differences in emotion accuracy, paired over sentences and seeds; intervals widened for the number of "
+        "Differences in {score}, paired over sentences and seeds; intervals widened for the number of "
         f"differences of each family; {MAP_NOTE}.",
         2,
+    ),
+    "tasks": (
+        "Task, model and method: the score that counts with its interval, weights trained, and their share of the "
+        "whole model in per cent.",
+        3,
     ),
     "combining": (
         "Adapters plugged together: what is heard, and F0 and rate against the neutral model's speech.",
@@ -265,8 +277,9 @@ _LATEX_COLUMNS = {
     "methods": (
         *("method", "scheme", "rank", "trainable_parameters", "emotion_accuracy"),
         *("emotion_accuracy_low", "emotion_accuracy_high", "phone_error_rate", "mcd_db"),
-        "speaker_similarity",
+        *("speaker_similarity", "speaker_similarity_low", "speaker_similarity_high"),
     ),
+    "tasks": tuple(column for column in TASK_COLUMNS if not column.startswith("n_")),
     "costs": (
         *("method", "scheme", "loss_terms", "critic_parameters", "trainable_parameters_least"),
         *("trainable_parameters_most", "seconds_per_step", "ratio_to_full", "n_cells"),
@@ -295,6 +308,7 @@ _WRAPPED = {
 def to_latex(name: str, table: pd.DataFrame, study: StudyConfig) -> str:
     """`table` as a LaTeX table (needs the package booktabs): escaped, rounded, `--` where empty."""
     title, digits = _LATEX[name]
+    title = title.replace("{score}", goal_of(study).name)
     wanted = _LATEX_COLUMNS.get(name)
     left_out = (
         {"budget", "caption", "sites", "adapter_bytes", "n_scored", "n_total"}

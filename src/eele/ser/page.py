@@ -30,6 +30,7 @@ from eele.ser.page_tables import (
 )
 from eele.ser.results import Recognised, load, method_words
 from eele.ser.scores import SCORE_WORDS, SCORES
+from eele.ser.tables import TASK_WORDS
 from eele.workflow import gpus
 
 _FOLD_WORDS = {
@@ -44,11 +45,6 @@ _FOLD_WORDS = {
 
 #: Target -> what is heard, and in which order the page shows it.
 _TARGET_WORDS = {"emotion": "an emotion", "speaker": "a speaker", "phones": "phones"}
-_TASK_WORDS = {
-    "emotion": "Emotion recognition",
-    "speaker": "Speaker classification",
-    "phones": "Phone recognition",
-}
 _SCORE_NOTES = {
     "uar": "UAR, the unweighted average recall, is the mean over the classes of the share of their test recordings "
     "that is recognised.",
@@ -65,7 +61,7 @@ def write_page(study: StudyConfig, paths: StudyPaths) -> None:
         name: picture(paths.figures / f"{name}.svg", f"{caption} {said}.", caption)
         for name, (caption, said) in figure_words(study, paths).items()
     }
-    order = list(_TASK_WORDS)
+    order = list(TASK_WORDS)
     names = sorted(results.config.testbeds, key=lambda name: order.index(results.target(name)))
     testbeds = [_testbed(results, table, figures, name) for name in names]
     targets = list(dict.fromkeys(results.target(name) for name in names))
@@ -190,7 +186,7 @@ def _testbed(
     fair = config.target == "emotion"
     return {
         "name": name,
-        "task": _TASK_WORDS[config.target],
+        "task": TASK_WORDS[config.target].capitalize(),
         "about": f"{_FOLD_WORDS[config.folds]}; {', '.join(classes) or 'phones of the text'}",
         "classes": len(classes),
         "ranking": figures[f"ranking_{name}"],

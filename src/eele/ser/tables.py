@@ -1,8 +1,9 @@
 """Tables of a study of recognition: recognition.csv, one row per testbed, encoder, method, sites and size;
-recognition_folds.csv, one row per recogniser."""
+recognition_folds.csv, one row per recogniser; tasks.csv and tasks.tex, in the shape of all studies."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,11 @@ import pandas as pd
 
 from eele.config.models import StudyConfig
 from eele.config.recognition import Target
-from eele.io import write_csv
+from eele.io import write_csv, write_text
 from eele.paths import StudyPaths
+from eele.reporting.tables import to_latex
+from eele.reporting.tasks import tasks_table
+from eele.ser.cells import recognition_of
 from eele.ser.fairness import fairness
 from eele.ser.published import is_iemocap, published
 from eele.ser.results import KEYS, Recognised, System, load
@@ -26,6 +30,13 @@ from eele.ser.scores import (
     value_interval,
 )
 from eele.vocabulary import GENDERS
+
+#: Target -> the task, in words.
+TASK_WORDS: dict[Target, str] = {
+    "emotion": "emotion recognition",
+    "speaker": "speaker classification",
+    "phones": "phone recognition",
+}
 
 _FAIRNESS = (
     "statistical_parity",
@@ -50,10 +61,33 @@ COLUMNS = (
 
 
 def write_tables(study: StudyConfig, paths: StudyPaths) -> None:
-    """Write both tables below `tables/`; DataError where a recogniser lacks its results."""
+    """Write all tables below `tables/`; DataError where a recogniser lacks its results."""
     results = load(study, paths)
-    write_csv(paths.tables / "recognition.csv", recognition_table(results))
+    table = recognition_table(results)
+    write_csv(paths.tables / "recognition.csv", table)
     write_csv(paths.tables / "recognition_folds.csv", results.runs)
+    tasks = tasks_table([_task(study, row) for row in table.to_dict("records")])
+    write_csv(paths.tables / "tasks.csv", tasks)
+    write_text(paths.tables / "tasks.tex", to_latex("tasks", tasks, study))
+
+
+def _task(study: StudyConfig, row: Mapping[Hashable, Any]) -> dict[str, Any]:
+    """A row of recognition.csv as tasks.csv has it."""
+    named = recognition_of(study).testbeds[row["testbed"]].corpora
+    corpora = named or tuple(corpus.id for corpus in study.corpora)
+    return {
+        "task": TASK_WORDS[row["target"]],
+        "corpus": ", ".join(corpora),
+        "model": row["encoder"],
+        "method": row["method"],
+        "sites": row["sites"],
+        "size": row["size"] or None,
+        **{key: row[key] for key in ("score", "value", "n_scored", "n_total")},
+        "low": row["value_low"],
+        "high": row["value_high"],
+        "trainable_parameters": row["trainable_parameters"],
+        "model_parameters": row["model_parameters"],
+    }
 
 
 def recognition_table(results: Recognised) -> pd.DataFrame:

@@ -82,6 +82,7 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
         "tables/agreement.csv",
         "tables/comparisons.csv",
         "tables/combining.csv",
+        "tables/tasks.csv",
     ),
     "make_figures": ("figures",),
     "make_page": ("report/index.html", "provenance.json"),
@@ -95,7 +96,11 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
         "recognition/{item}/adapter.json",
         "recognition/{item}/utterances.txt",
     ),
-    "make_recognition_tables": ("tables/recognition.csv", "tables/recognition_folds.csv"),
+    "make_recognition_tables": (
+        "tables/recognition.csv",
+        "tables/recognition_folds.csv",
+        "tables/tasks.csv",
+    ),
     "make_recognition_figures": ("figures",),
     "make_recognition_page": ("report/index.html", "provenance.json"),
 }
