@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -19,6 +20,9 @@ from eele.config.models import AudioConfig
 from eele.corpora.assembling import _check_new_voices
 from eele.errors import CheckpointError, ConfigError, DataError
 from eele.io import read_json
+from eele.metrics.base import Case
+from eele.metrics.cases import Item
+from eele.metrics.score import Scored, listen
 from eele.neutral import FACTS, NeutralModel, save_neutral
 from eele.peft import method
 from eele.peft.base import AdapterSpec
@@ -118,6 +122,33 @@ def test_the_manifest_has_speech_to_train_and_test_a_new_voice_and_to_pretrain()
         _check_new_voices(study(), manifest(a, tested))
     with pytest.raises(ConfigError, match="nothing to pre-train on"):
         _check_new_voices(study(), manifest(b, tested))
+
+
+class Knows:
+    """A judge that hears happiness in everything said by `demo_a`."""
+
+    classes = ("neutral", "happy")
+    speakers = ("demo_a",)
+
+    def probabilities(self, samples: list, rate: int, phones: list, speakers: list) -> np.ndarray:
+        if unknown := set(speakers) - set(self.speakers):
+            raise DataError(f"knows no {unknown}")
+        return np.tile([0.2, 0.8], (len(samples), 1))
+
+
+def test_a_judge_is_not_asked_about_a_new_voice_it_does_not_know() -> None:
+    def listened(of: StudyConfig) -> tuple[list, list[list[str]]]:
+        rows = [
+            Scored(Item(f"{name}-1", f"demo_{name}", "0", "demo", np.zeros(9)), Case(None, "", ""))
+            for name in ("a", "b")
+        ]
+        return listen(Knows(), "statistics", of, rows), [row.reasons for row in rows]
+
+    known = {"neutral": 0.2, "happy": 0.8}
+    assert listened(study()) == ([known, None], [[], []])
+    # Where emotion is what counts, that is a failure.
+    heard, reasons = listened(StudyConfig())
+    assert heard == [known, None] and reasons[0] == [] and "knows no" in reasons[1][0]
 
 
 # What a config may ask for

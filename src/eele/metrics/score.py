@@ -146,8 +146,15 @@ Judgement = list[dict[str, float] | None]
 
 
 def listen(judge: judges.Judge, name: str, study: StudyConfig, rows: Sequence[Scored]) -> Judgement:
-    """What the judge called `name` hears in each row; why it cannot is added to the row's reasons."""
-    able = [row for row in rows if row.case is not None]
+    """What the judge called `name` hears in each row; why it cannot is added to the row's reasons.
+
+    Where cells adapt to new voices a judge that knows speakers is not asked about others: emotion is not what is
+    scored there, and a new voice need not have emotional recordings.
+    """
+    known = getattr(judge, "speakers", None) if study.adapts_voices else None
+    able = [
+        row for row in rows if row.case is not None and (known is None or row.item.speaker in known)
+    ]
     result: dict[int, dict[str, float]] = {}
 
     def ask(some: Sequence[Scored]) -> None:

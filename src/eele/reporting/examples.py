@@ -26,6 +26,7 @@ class Clip:
     file: Path
     predicted: str
     probability: float
+    score: float  # what counts of it
 
 
 def clips(results: Results, system: System, emotion: str) -> list[Clip]:
@@ -62,6 +63,7 @@ def clips(results: Results, system: System, emotion: str) -> list[Clip]:
                 folder / "speech" / str(entry["file"]),
                 predicted,
                 float(getattr(row, "probability_target", float("nan"))),
+                float(row.score),
             )
         )
     return found

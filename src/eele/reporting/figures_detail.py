@@ -58,6 +58,10 @@ def draw_confusion(plt: Any, results: Results, _: Bootstrap, folder: Path) -> No
         axes.axis("off")
     for axes, system in zip(grid.flat, systems, strict=False):
         table = confusion(results, system)
+        if table.empty:
+            axes.axis("off")
+            axes.set_title(f"{system.label}: not judged")
+            continue
         axes.imshow(table.to_numpy(), cmap=style.HEAT, vmin=0, vmax=1.15, aspect="auto")
         for i, j in np.ndindex(table.shape):
             value = float(table.iloc[i, j])  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ class Goal:
     of_recordings: tuple[str, str]  # label and explanation of the recordings' own score
     of_neutral: str  # what the neutral model's own score is
     methods_note: str
+    listening_note: str  # what stands under each player
 
 
 EMOTION = Goal(
@@ -31,6 +32,7 @@ EMOTION = Goal(
     ("Judge on test recordings", "share recognised"),
     "share of its speech taken for the emotion",
     "Emotion accuracy of the neutral model is the share of its neutral speech that the judge takes for each emotion.",
+    "the emotion the judge heard (✓ where it was asked for), and the probability it gave the emotion asked for",
 )
 VOICE = Goal(
     "speaker_similarity",
@@ -41,7 +43,8 @@ VOICE = Goal(
     ("Test recordings of the new voices", "speaker similarity of the voices to themselves"),
     "speaker similarity of the average of the voices it knows",
     "Speaker similarity of the neutral model is that of the average of the voices it knows, emotion accuracy the "
-    "share of utterances that the judge takes for neutral.",
+    "share of utterances that the judge takes for neutral; it is empty where the judge does not know the voice.",
+    "speaker similarity of the utterance",
 )
 
 

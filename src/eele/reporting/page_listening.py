@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from eele.reporting.collect import Results, method_words
-from eele.reporting.markup import is_empty
+from eele.reporting.examples import Clip
+from eele.reporting.markup import is_empty, shown
 from eele.reporting.players import Grid
 from eele.reporting.tables import caption
 
@@ -37,17 +38,12 @@ def listening(results: Results, grid: Grid) -> dict[str, Any]:
             if clip is None:
                 cells.append({"key": "", "group": column["group"]})
                 continue
-            hit = clip.predicted == row.emotion
             cells.append(
                 {
                     "key": grid.key(row, system),
                     "group": column["group"],
                     "label": f"{system.label}: {row.text} ({row.speaker}, {row.emotion})",
-                    "hit": hit,
-                    "heard": f"{'✓' if hit else '✗'} {clip.predicted}"
-                    if clip.predicted
-                    else "not scored",
-                    "probability": "" if is_empty(clip.probability) else f"{clip.probability:.2f}",
+                    **_under(results, clip),
                 }
             )
         rows.append(
@@ -68,5 +64,17 @@ def listening(results: Results, grid: Grid) -> dict[str, Any]:
         "listen_columns": columns,
         "listen_rows": rows,
         "listen_speakers": sorted({row.speaker for row in grid.rows}),
-        "listening_note": f"{what}{seed}.{rank}",
+        "listening_note": f"{what}{seed}.{rank} Under each player: {results.goal.listening_note}.",
+    }
+
+
+def _under(results: Results, clip: Clip) -> dict[str, Any]:
+    """What stands under a player: what the judge heard, or how near the voice is."""
+    if results.study.adapts_voices:
+        return {"hit": False, "heard": shown(clip.score), "probability": ""}
+    hit = clip.predicted == clip.emotion
+    return {
+        "hit": hit,
+        "heard": f"{'✓' if hit else '✗'} {clip.predicted}" if clip.predicted else "not scored",
+        "probability": "" if is_empty(clip.probability) else f"{clip.probability:.2f}",
     }
