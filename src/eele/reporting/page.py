@@ -128,7 +128,7 @@ def _lede(results: Results) -> str:
     study = results.study
     if study.adapts_voices:
         return _voices_lede(results)
-    emotions = list(study.emotions)
+    emotions = list(study.adapted)
     named = emotions[0] if len(emotions) == 1 else ", ".join(emotions[:-1]) + " and " + emotions[-1]
     schemes, methods = len({system.scheme for system in results.compared}), len(results.methods)
     where = f" at {schemes} places of the model in turn" if schemes > 1 else ""
