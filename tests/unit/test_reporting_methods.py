@@ -34,7 +34,7 @@ SWEEP = [
     {"method": "lora", "schemes": ["a", "c", "g"], "budgets": ["20k"]},
     {"method": "lora", "schemes": ["c"], "budgets": ["60k"]},
     {
-        "method": "bottleneck",
+        "method": "parallel_bottleneck",
         "schemes": ["a", "c", "g"],
         "budgets": ["20k"],
         "skip_impossible": True,
@@ -47,8 +47,8 @@ HEARD = {
     ("lora", "a"): 0.25,
     ("lora", "c"): 0.5,
     ("lora", "g"): 0.75,
-    ("bottleneck", "a"): 0.5,
-    ("bottleneck", "c"): 1.0,
+    ("parallel_bottleneck", "a"): 0.5,
+    ("parallel_bottleneck", "c"): 1.0,
     ("prompt", "a"): 0.0,
 }
 
@@ -87,15 +87,17 @@ def the(results: Results, method: str, scheme: str) -> System:
 
 
 def test_methods_are_compared_at_one_budget_where_they_have_it(results):
-    assert results.methods == ["lora", "bottleneck", "prompt"]
-    assert results.common_size("lora") == results.common_size("bottleneck")
+    assert results.methods == ["lora", "parallel_bottleneck", "prompt"]
+    assert results.common_size("lora") == results.common_size("parallel_bottleneck")
     assert results.common_size("lora") == Size("budget", 20_000)
     assert results.common_size("prompt") == Size("rank", 4)
-    assert [s.scheme for s in results.schemes_of("bottleneck")] == ["a", "c"]
+    assert [s.scheme for s in results.schemes_of("parallel_bottleneck")] == ["a", "c"]
     ranks = {s.rank for s in results.compared_schemes}
     assert len(ranks) > 1, "one budget is another rank at another scheme"
-    assert results.sizes_text.startswith("LoRA a budget of 20,000 weights, bottleneck a budget")
-    assert results.best_scheme() == the(results, "bottleneck", "c")
+    assert results.sizes_text.startswith(
+        "LoRA a budget of 20,000 weights, parallel bottleneck a budget"
+    )
+    assert results.best_scheme() == the(results, "parallel_bottleneck", "c")
 
 
 def test_cells_say_what_budget_they_were_sized_for(finished):
@@ -106,7 +108,7 @@ def test_cells_say_what_budget_they_were_sized_for(finished):
     assert asked["lora", "g"] == ["20000"] and asked["lora", "c"] == ["20000", "60000"]
     assert asked["prompt", "a"] == asked["full", "-"] == asked["none", "-"] == []
     methods = pd.read_csv(paths.tables / "methods.csv").set_index("method")
-    assert methods.loc["bottleneck", "chosen"] == (
+    assert methods.loc["parallel_bottleneck", "chosen"] == (
         "best of 2 at a budget of 20,000 weights, on the same test utterances"
     )
 
@@ -122,7 +124,10 @@ def test_the_front_holds_what_nothing_cheaper_matches(results):
     small, large = sorted((s for s in results.placed if s.label.startswith("LoRA c")), key=str)
     assert {results.mean(s, "trainable_parameters") for s in (small, large)} == {21_000, 61_000}
     # The prompt is the cheapest, and not recognised above the neutral model.
-    assert front(results) == [the(results, "bottleneck", "a"), the(results, "bottleneck", "c")]
+    assert front(results) == [
+        the(results, "parallel_bottleneck", "a"),
+        the(results, "parallel_bottleneck", "c"),
+    ]
 
 
 def test_without_a_neutral_model_the_cheapest_is_on_the_front(results):
@@ -144,18 +149,18 @@ def row(table: pd.DataFrame, family: str, what: str, than: str) -> pd.Series:
 def test_differences_are_means_over_what_both_sides_have(table):
     assert tuple(table.columns) == COMPARISON_COLUMNS
     assert set(table["family"]) == set(FAMILIES)
-    methods = row(table, "method", "LoRA", "bottleneck")
+    methods = row(table, "method", "LoRA", "parallel bottleneck")
     assert methods["over"] == "scheme a, scheme c"
     assert methods["difference"] == pytest.approx((0.25 - 0.5 + 0.5 - 1.0) / 2)
     assert (methods["weights"], methods["weights_than"]) == (20_000, 20_000)
     schemes = row(table, "scheme", "scheme a", "scheme c")
-    assert schemes["over"] == "LoRA, bottleneck"
+    assert schemes["over"] == "LoRA, parallel bottleneck"
     assert schemes["difference"] == pytest.approx((0.25 - 0.5 + 0.5 - 1.0) / 2)
     assert row(table, "scheme", "scheme a", "scheme g")["over"] == "LoRA"
     assert len(table[table["family"] == "method at scheme"]) == 3
-    step = row(table, "front", "bottleneck c", "bottleneck a")
+    step = row(table, "front", "parallel bottleneck c", "parallel bottleneck a")
     assert step["difference"] == pytest.approx(0.5)
-    none = row(table, "baseline", "bottleneck c", "neutral model")
+    none = row(table, "baseline", "parallel bottleneck c", "neutral model")
     assert none["difference"] == 1 and none["weights_than"] == 0
 
 
@@ -180,7 +185,7 @@ def test_a_family_of_many_has_wider_intervals(results):
         results.utterances,
     )
     few, many = (comparisons_table(r, bootstrap) for r in (alone, results))
-    few, many = (row(t, "method", "LoRA", "bottleneck") for t in (few, many))
+    few, many = (row(t, "method", "LoRA", "parallel bottleneck") for t in (few, many))
     assert (few["comparisons"], many["comparisons"]) == (1, 3)
     assert many["high"] - many["low"] > few["high"] - few["low"]
 
@@ -192,8 +197,8 @@ def test_the_words_name_the_sure_ones_the_better_first(table):
     for family, sentence in zip(FAMILIES, said, strict=True):
         n = int((table["family"] == family).sum())
         assert f"{sure[family]} of {n} differences are larger than their interval" in sentence
-    assert "bottleneck over LoRA by 0.38 (" in said[0]
-    assert "LoRA over bottleneck" not in " ".join(said)
+    assert "parallel bottleneck over LoRA by 0.38 (" in said[0]
+    assert "LoRA over parallel bottleneck" not in " ".join(said)
 
 
 def test_too_few_sentences_give_no_interval_and_the_words_say_so(results):
@@ -219,7 +224,7 @@ def test_what_was_left_out_is_told_with_its_reason(finished):
     table = left_out_table(finished[0])
     assert table is not None
     ((method, scheme, reason),) = [[cell.text for cell in r] for r in table.rows]
-    assert (method, scheme) == ("bottleneck", "g") and "site 'duration'" in reason
+    assert (method, scheme) == ("parallel bottleneck", "g") and "site 'duration'" in reason
 
 
 def test_a_study_without_budgets_has_no_table_of_them(tmp_path):
@@ -231,25 +236,28 @@ def test_schemes_of_every_method_are_shown_and_the_main_ones_heard(results):
     shown = [(s.method, s.scheme) for s in shown_systems(results) if s.scheme != "-"]
     assert shown == [
         *(("lora", s) for s in "acg"),
-        *(("bottleneck", s) for s in "ac"),
+        *(("parallel_bottleneck", s) for s in "ac"),
         ("prompt", "a"),
     ]
     played = [(s.method, s.scheme) for s in listening_columns(results) if s.scheme != "-"]
     assert played[:5] == [
         *(("lora", s) for s in "acg"),
-        ("bottleneck", "c"),
+        ("parallel_bottleneck", "c"),
         ("prompt", "a"),
     ]
 
 
 def test_the_papers_outcome_on_lora_is_not_tested_on_another_method(tmp_path):
-    blocks = [{"method": "bottleneck", "schemes": ["a", "c"], "ranks": [4]}, {"method": "full"}]
+    blocks = [
+        {"method": "parallel_bottleneck", "schemes": ["a", "c"], "ranks": [4]},
+        {"method": "full"},
+    ]
     study, paths = fake_study.build(tmp_path, fake_study.small_study(sweep=blocks), audio=False)
     found = findings_table(load_results(study, paths)).set_index("finding")
     lora = found[found.index.str.startswith("LoRA keeps up")].iloc[0]
     assert lora["agrees"] == "not tested"
     place = found[found.index.str.startswith("The best place")].iloc[0]
-    assert "method bottleneck, rank 4" in place["conditions"]
+    assert "method parallel bottleneck, rank 4" in place["conditions"]
 
 
 def test_the_page_of_several_methods(finished):
@@ -260,12 +268,12 @@ def test_the_page_of_several_methods(finished):
     page = paths.report.read_text(encoding="utf-8")
     for name in ("budgets", "left-out", "comparisons", "ranks"):
         assert f'id="table-{name}"' in page, name
-    assert "Best, bottleneck at (c)" in page
+    assert "Best, parallel bottleneck at (c)" in page
     assert "of 3 kinds, placed at 3 places" in page
-    assert "bottleneck over LoRA by 0.38" in page
-    assert "On the front: bottleneck a" in page
+    assert "parallel bottleneck over LoRA by 0.38" in page
+    assert "On the front: parallel bottleneck a" in page
     cost = (paths.figures / "cost_accuracy.svg").read_text(encoding="utf-8")
-    for word in ("LoRA", "bottleneck", "prompt", "recording", "full", "neutral"):
+    for word in ("LoRA", "parallel bottleneck", "prompt", "recording", "full", "neutral"):
         assert f">{word}" in cost, word
     heat = (paths.figures / "scheme_by_emotion.svg").read_text(encoding="utf-8")
-    assert re.search(r"bottleneck +c +decode", heat)
+    assert re.search(r"parallel bottleneck +c +decode", heat)

@@ -86,7 +86,7 @@ def test_a_judge_says_what_it_and_its_encoder_heard(study):
 
 def test_every_method_has_its_cells_and_the_page_tells_what_was_left_out(study):
     rows = [row for row in table(study, "cells") if row["trainable_parameters"]]
-    (bottleneck,) = [row for row in rows if row["method"] == "bottleneck"]
+    (bottleneck,) = [row for row in rows if row["method"] == "parallel_bottleneck"]
     assert (bottleneck["scheme"], bottleneck["budget"]) == ("c", "2000")
     # One layer of 48 channels: 97 weights for an inner channel, and 48.
     assert int(bottleneck["trainable_parameters"]) == 97 * int(bottleneck["rank"]) + 48 == 1988
@@ -95,7 +95,9 @@ def test_every_method_has_its_cells_and_the_page_tells_what_was_left_out(study):
     families = {row["family"] for row in table(study, "comparisons")}
     assert families >= {"method", "scheme", "baseline"}
     page = (study / "report" / "index.html").read_text(encoding="utf-8")
-    assert 'id="table-left-out"' in page and "bottleneck cannot be attached at site" in page
+    assert (
+        'id="table-left-out"' in page and "parallel_bottleneck cannot be attached at site" in page
+    )
     assert 'id="table-budgets"' in page and 'id="table-comparisons"' in page
 
 
