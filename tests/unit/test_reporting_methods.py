@@ -25,6 +25,7 @@ from eele.reporting.comparisons import (
     front,
     in_words,
 )
+from eele.reporting.figures import figure_names
 from eele.reporting.findings import findings_table
 from eele.reporting.page_costs import budgets_table, left_out_table
 from eele.reporting.players import listening_columns
@@ -272,6 +273,19 @@ def test_the_page_of_several_methods(finished):
     assert "of 3 kinds, placed at 3 places" in page
     assert "parallel bottleneck over LoRA by 0.38" in page
     assert "On the front: parallel bottleneck a" in page
+    where = (paths.figures / "method_by_scheme.svg").read_text(encoding="utf-8")
+    # LoRA at a, c and g, bottlenecks at a and c, a prompt at a: a dash for each of the other three.
+    assert len(re.findall(">–</text>", where)) == 3
+    for word in (
+        "LoRA",
+        "20,000 weights",
+        "parallel bottleneck",
+        "prompt",
+        "neutral model",
+        "g duration",
+    ):
+        assert f">{word}" in where, word
+    assert "method_by_scheme" not in figure_names(fake_study.small_study())
     cost = (paths.figures / "cost_accuracy.svg").read_text(encoding="utf-8")
     for word in ("LoRA", "parallel bottleneck", "prompt", "recording", "full", "neutral"):
         assert f">{word}" in cost, word

@@ -19,6 +19,7 @@ from eele.reporting.figures_combining import draw_combining
 from eele.reporting.figures_cost import draw_cost, references, score_axis
 from eele.reporting.figures_curves import curve_figures, draw_curves
 from eele.reporting.figures_detail import draw_confusion, draw_shifts
+from eele.reporting.figures_methods import METHOD_BY_SCHEME, compares_methods, draw_methods
 from eele.reporting.tables import caption, shown_systems
 from eele.vocabulary import NOT_APPLICABLE
 
@@ -44,6 +45,11 @@ WORDS = {
     "scheme_by_emotion": Words(
         "Where should the adapter sit?",
         "The {score} by insertion scheme and emotion, with the baselines.",
+    ),
+    METHOD_BY_SCHEME: Words(
+        "Which method where?",
+        "The {score} of each method (rows) at each insertion scheme (columns), mean over emotions and seeds, with its "
+        "interval; the best of each scheme in bold. A dash: the method has no place there, or was not run.",
     ),
     "rank_curve": Words(
         "How large must it be?",
@@ -80,8 +86,9 @@ WORDS = {
 
 def figure_names(study: StudyConfig) -> list[str]:
     """Names of the study's figures, but for the examples and mixtures: those of `WORDS` that it has."""
-    drawn = curve_figures(study)
-    return [name for name in WORDS if not name.endswith("_curves") or name in drawn]
+    drawn = (*curve_figures(study), *(METHOD_BY_SCHEME,) * compares_methods(study))
+    optional = [name for name in WORDS if name.endswith("_curves") or name == METHOD_BY_SCHEME]
+    return [name for name in WORDS if name not in optional or name in drawn]
 
 
 def write_figures(study: StudyConfig, paths: StudyPaths) -> None:
@@ -91,6 +98,7 @@ def write_figures(study: StudyConfig, paths: StudyPaths) -> None:
     with style.drawing() as plt:
         for draw in (
             _heat_map,
+            draw_methods,
             _rank_curve,
             draw_cost,
             draw_confusion,

@@ -31,6 +31,7 @@ from eele.reporting.figures import WORDS, figure_names
 from eele.reporting.figures_combining import combining_name
 from eele.reporting.figures_curves import curve_figures, curves_of, last_values
 from eele.reporting.figures_detail import recording_shift
+from eele.reporting.figures_methods import METHOD_BY_SCHEME
 from eele.reporting.findings import FINDING_COLUMNS
 from eele.reporting.markup import interval_text, is_empty, shown
 from eele.reporting.page_combining import combining_section
@@ -306,6 +307,9 @@ def picture(file: Path, alt: str, words: str) -> dict[str, Any]:
 def _alt(results: Results, name: str) -> str:
     """What a figure says, for those who cannot see it."""
     words = WORDS[name].of(results)
+    if name == METHOD_BY_SCHEME:
+        values = [f"{s.label}: {shown(score_of(results, s))}" for s in results.compared]
+        return f"{words} {'; '.join(values)}."
     if name == "rank_curve":
         values = [
             f"{s.label}: {shown(score_of(results, s))}"
