@@ -131,7 +131,7 @@ def test_adapters_are_plugged_together_and_measured(folder, study):
     assert jobs == {"combine": 1, "make_tables": 1, "make_figures": 1, "make_page": 1}
 
 
-@pytest.mark.parametrize("cell", ["bottleneck/c/20/happy", "prompt/a/3/happy"])
+@pytest.mark.parametrize("cell", ["parallel_bottleneck/c/20/happy", "prompt/a/3/happy"])
 def test_an_adapter_of_any_method_speaks(folder, cell):
     def say(*options):
         done = subprocess.run(
