@@ -226,6 +226,8 @@ STAGES = {
 _BY_ITEM = ("corpora", "encoders", "recognition.testbeds", "evaluation.judges")
 #: Keys younger than results: told only where they are set, so that results of before stay what they are.
 _LATE = ("pretraining.leave_out",)
+#: Keys that identify no result of a stage: which cells there are is told by the cells.
+_UNTOLD = ("adaptation.emotions",)
 
 
 def lineages(study: StudyConfig) -> dict[str, str]:
@@ -309,11 +311,13 @@ def _value(study: StudyConfig, key: str) -> Any:
     value: Any = study.model_dump(mode="json", include={key.split(".")[0]})
     for part in key.split("."):
         value = value[part] if value is not None else None
-    if key == "adaptation":
-        # Which cells there are is told by the cells.
-        del value["emotions"]
-    late = [name.rpartition(".")[2] for name in _LATE if name.rpartition(".")[0] == key]
-    return {k: v for k, v in value.items() if k not in late or v} if late else value
+    if not isinstance(value, dict):
+        return value
+    return {
+        k: v
+        for k, v in value.items()
+        if f"{key}.{k}" not in _UNTOLD and (v or f"{key}.{k}" not in _LATE)
+    }
 
 
 def identity(study: StudyConfig) -> dict[str, Any]:

@@ -150,11 +150,7 @@ def _heat_map(plt: Any, results: Results, _: Bootstrap, folder: Path) -> None:
         axes.text(centres[j], i + 0.5, text, ha="center", va="center", color=colour, fontsize=8.5)
     axes.set_xticks(centres, [*emotions, "mean"])
     axes.set_yticks(np.arange(len(systems)) + 0.5, [row_name(results, s) for s in systems])
-    axes.tick_params(colors=style.INK)
-    axes.xaxis.tick_top()
-    axes.invert_yaxis()
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    style.as_table(axes)
     style.save(figure, folder, "scheme_by_emotion")
 
 

@@ -78,11 +78,7 @@ def draw_methods(plt: Any, results: Results, bootstrap: Bootstrap, folder: Path)
         )
     axes.set_xticks(np.arange(len(schemes)) + 0.5, schemes)
     axes.set_yticks(np.arange(len(methods)) + 0.5, [_row(results, m) for m in methods])
-    axes.tick_params(colors=style.INK)
-    axes.xaxis.tick_top()
-    axes.invert_yaxis()
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    style.as_table(axes)
     beside = [
         f"{system.label} {results.mean(system, score):.2f}"
         for system in (plain_system(results, m) for m in ("none", "voice", "full", "recording"))

@@ -105,6 +105,15 @@ def ink_on(shade: float) -> str:
     return "white" if shade > 0.66 else INK
 
 
+def as_table(axes: Axes) -> None:
+    """Columns named above, rows from the top, no frame."""
+    axes.tick_params(colors=INK)
+    axes.xaxis.tick_top()
+    axes.invert_yaxis()
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
 def reference(axes: Axes, value: float, label: str, colour: str = MUTED) -> None:
     """A dashed line across `axes` at `value`, named at its right end above the line."""
     if value != value:

@@ -162,7 +162,7 @@ def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
         identity=_identity(
             "train_cell",
             {"base": base, "cell": cell.as_dict(), **spec.as_dict()},
-            study.adaptation.model_dump(mode="json", exclude={"emotions"}),
+            stage_parameters(study, "train_cell")["adaptation"],
             *sets,
         ),
         checkpoint=paths.checkpoints / "cells" / cell.path / "state.pt",
