@@ -32,7 +32,8 @@ def size_for(study: StudyConfig, method: str, scheme: str, budget: int) -> int:
     """
     sites = scheme_sites(scheme, study.backbone.name, study.schemes)
     sizes = study.backbone.model_dump_json(), study.audio.model_dump_json()
-    return _size(*sizes, method, sites, budget)
+    voices = study.adaptation.speakers or study.pretraining.leave_out
+    return _size(*sizes, method, sites, budget, len(voices) if study.adapts_voices else 0)
 
 
 def closest(count: Callable[[int], int], budget: int) -> int:
@@ -57,13 +58,17 @@ def closest(count: Callable[[int], int], budget: int) -> int:
 
 
 @cache
-def _size(backbone: str, audio: str, name: str, sites: tuple[str, ...], budget: int) -> int:
+def _size(
+    backbone: str, audio: str, name: str, sites: tuple[str, ...], budget: int, voices: int
+) -> int:
     from eele.peft import method
     from eele.peft.base import AdapterSpec
 
     model, places = _bare(backbone, audio)
-    how = method(name)
-    return closest(lambda size: how.formula(model, places, AdapterSpec(name, sites, size)), budget)
+    how, rows = method(name, bool(voices)), tuple(range(voices))
+    return closest(
+        lambda size: how.formula(model, places, AdapterSpec(name, sites, size, voices=rows)), budget
+    )
 
 
 @cache

@@ -212,6 +212,7 @@ STAGES = {
     "combine": Stage(
         ("synthesis", *_SPOKEN_BY, *(f"evaluation.{key}" for key in _SCORED)),
         ("train_judge", "train_recogniser"),
+        version=2,
     ),
     "prepare_encoder": Stage(("encoders",), ("assemble_manifest",), version=2),
     "divide_testbed": Stage(("recognition.testbeds",), ("assemble_manifest",)),

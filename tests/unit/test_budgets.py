@@ -94,6 +94,18 @@ def test_budgets_become_sizes_in_the_paths_of_cells():
     assert {c.rank for c in sweep(study) if c.trained} == set(found.values())
 
 
+def test_a_budget_counts_the_vectors_of_new_voices():
+    two = {"leave_out": ["demo_a", "demo_b"]}
+    new = check_study({**SMALL, "pretraining": two})
+    one = check_study({**SMALL, "pretraining": two, "adaptation": {"speakers": ["demo_b"]}})
+    for study, rows in ((new, 2), (one, 1)):
+        for budget in (3000, 12_345):
+            with_rows = size_for(study, "lora", "c", budget + 48 * rows)
+            assert with_rows == size_for(check_study(SMALL), "lora", "c", budget)
+    # Nothing is left for the adapter: it gets the smallest size.
+    assert size_for(new, "lora", "c", 48) == 1
+
+
 def test_a_cell_by_rank_and_by_budget_is_one_cell():
     size = size_for(check_study(SMALL), "lora", "c", 3000)
     blocks = [

@@ -245,6 +245,11 @@ def test_a_mixture_is_spoken_heard_and_measured(paths: StudyPaths, judge: HalfDe
     assert strong["rate_step"] == pytest.approx(strong["rate_ratio"])
     assert strong["rate_step_low"] <= strong["rate_step"] <= strong["rate_step_high"]
     assert np.isnan(plain["rate_step"]) and np.isnan(off["rate_step"])
+    assert -1 <= strong["speaker_similarity"] <= 1
+    assert plain["speaker_similarity"] == off["speaker_similarity"]
+    assert off["speaker_similarity"] + strong["speaker_similarity_step"] == pytest.approx(
+        strong["speaker_similarity"]
+    )
     chances = points[[f"probability_{e}" for e in ("neutral", "happy", "sad")]]
     assert chances.sum(axis=1).tolist() == pytest.approx([1, 1, 1])
     heard = pd.read_csv(folder / "utterances.csv", dtype={"point": str}).set_index("point")

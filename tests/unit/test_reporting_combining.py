@@ -70,8 +70,11 @@ def write_points(study: StudyConfig, paths: StudyPaths) -> None:
                     "f0_mean_shift_st": 2 * at,
                     "rate_ratio": 1 + at / 10,
                 }
+                if mixture.name == "strong":  # the other as in a study of one speaker
+                    values |= {"speaker_similarity": 0.9 - at / 4}
                 if at > 0:
                     values |= {"f0_mean_step_st": 1.0, "rate_step": 1.05}
+                    values |= {"speaker_similarity_step": -0.125}
                 for name, value in values.items():
                     row |= {name: value, f"{name}_low": value - 0.02, f"{name}_high": value + 0.02}
                 rows.append(row)
@@ -120,12 +123,16 @@ def test_the_page_has_figure_words_and_table(finished: tuple[StudyConfig, StudyP
     assert "Intensity of LoRA g · rank 8, happy" in page
     assert "From LoRA g · rank 8, happy to bottleneck c · size 4, angry" in page
     assert 'id="table-combining-line"' in page and 'id="table-combining-strong"' in page
-    assert "F0 rises monotonically, at every step by more than its interval." in page
+    assert "F0 mean rises monotonically, at every step by more than its interval." in page
     assert "At weight 0 12 of 12 files are the neutral model’s, bit for bit." in page
     assert "4 utterances could not be measured in full" in page
     drawn = (paths.figures / "combining_strong.svg").read_text(encoding="utf-8")
-    for text in ("heard by statistics", "heard by half", "speaking rate", "angry", "neutral"):
+    for text in ("heard by statistics", "heard by half", "Speaking rate", "angry", "neutral"):
         assert text in drawn
+    # Said of one mixture: in its sentences and as its figure's alternative.
+    assert "Speaker similarity" in drawn and page.count("Speaker similarity falls") == 2
+    other = (paths.figures / "combining_line.svg").read_text(encoding="utf-8")
+    assert "Speaking rate" in other and "Speaker similarity" not in other
 
 
 def test_a_study_that_combines_nothing_has_an_empty_table_and_no_section(tmp_path: Path) -> None:
@@ -150,28 +157,28 @@ def points(what: str, values: Sequence[float], spread: float) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("steps", "spread", "said"),
     [
-        ([1, 2], 0.5, "F0 rises monotonically, at every step by more than its interval."),
-        ([-1, -2], 0.5, "F0 falls monotonically, at every step by more than its interval."),
+        ([1, 2], 0.5, "F0 mean rises monotonically, at every step by more than its interval."),
+        ([-1, -2], 0.5, "F0 mean falls monotonically, at every step by more than its interval."),
         (
             [1, 0.2],
             0.5,
-            "F0 rises monotonically; not told from no movement by its interval from 1 to 2 "
+            "F0 mean rises monotonically; not told from no movement by its interval from 1 to 2 "
             "(+0.20, −0.30 to 0.70).",
         ),
         (
             [2, -0.2],
             0.5,
-            "F0 rises on the whole; it falls from 1 to 2 (−0.20, −0.70 to 0.30), which its interval does "
+            "F0 mean rises on the whole; it falls from 1 to 2 (−0.20, −0.70 to 0.30), which its interval does "
             "not tell from no movement.",
         ),
         (
             [-0.2, 4, -2],
             0.5,
-            "F0 does not move monotonically: it rises on the whole, but falls by more than its interval "
+            "F0 mean does not move monotonically: it rises on the whole, but falls by more than its interval "
             "from 2 to 3 (−2.00, −2.50 to −1.50).",
         ),
-        ([0, 0], 0.0, "F0 does not move."),
-        ([1, np.nan], 0.5, "F0 could not be measured at every point."),
+        ([0, 0], 0.0, "F0 mean does not move."),
+        ([1, np.nan], 0.5, "F0 mean could not be measured at every point."),
         ([1, 2], np.nan, "not told from no movement by its interval from 0 to 1 (+1.00), from 1"),
     ],
 )

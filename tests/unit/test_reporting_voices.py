@@ -15,6 +15,7 @@ from eele.reporting.bootstrap import Bootstrap
 from eele.reporting.collect import Results, System, load_results
 from eele.reporting.comparisons import comparisons_table, front
 from eele.reporting.findings import NOT_TESTED, findings_table
+from eele.reporting.page_tables import scheme_table
 from eele.reporting.tables import methods_table, scheme_by_emotion, to_latex
 from eele.reporting.tasks import TASK_COLUMNS, synthesis_rows, tasks_html, tasks_table
 
@@ -94,6 +95,15 @@ def test_what_beats_the_voice_vector_alone_is_on_the_front(results: Results) -> 
     assert rows.loc["voice vector alone", "low"] == pytest.approx(0.2)
     assert rows.loc["voice vector alone", "larger"] == "yes"
     assert rows.loc["voice vector alone", "weights_than"] == 96
+
+
+def test_one_score_is_shown_once_on_the_page(results: Results) -> None:
+    bootstrap = Bootstrap(results)
+    shown = scheme_table(results, scheme_by_emotion(results, bootstrap))
+    labels = [heading.label for heading in shown.headings]
+    assert labels[-4:] == ["speaker similarity", "interval", "weights trained", "scored"]
+    assert [len(row) for row in shown.rows] == [len(labels)] * len(shown.rows)
+    assert (results.mean_of, results.mean_name) == ((), "speaker similarity")
 
 
 def test_the_papers_outcomes_about_emotions_are_not_tested(results: Results) -> None:

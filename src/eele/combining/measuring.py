@@ -15,6 +15,7 @@ from eele.config.models import StudyConfig
 from eele.metrics.base import Case
 from eele.metrics.cases import Item, Recordings, spoken_items
 from eele.metrics.score import Scored, listen, measure, transcribe
+from eele.metrics.speaker_similarity import SpeakerSpace, study_space
 from eele.paths import StudyPaths
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from eele.metrics.speech import Prosody
 
 #: Metrics of the score stage that are measured of a mixture: they need no recording of the sentence.
-MEASURED = ("f0_mean_shift_st", "f0_range_shift_st", "rate_ratio", "phone_error_rate")
+MEASURED = (
+    *("f0_mean_shift_st", "f0_range_shift_st", "rate_ratio", "phone_error_rate"),
+    "speaker_similarity",
+)
 
 
 class Measuring:
@@ -55,7 +59,13 @@ class Measuring:
             name = row.item.utterance_id
             # One of those meant: none of what is measured here looks at it.
             emotion = self._mixture.meant(point)[0]
-            row.case = Case(row.item.speech, row.item.speaker, emotion, neutral=neutral.get(name))
+            row.case = Case(
+                row.item.speech,
+                row.item.speaker,
+                emotion,
+                neutral=neutral.get(name),
+                space=self._space,
+            )
             if name not in neutral:
                 row.reasons.append("the neutral model's speech of this sentence cannot be read")
         transcribe(self._recogniser, rows)
@@ -88,6 +98,10 @@ class Measuring:
     @cached_property
     def _neutral(self) -> dict[str, Prosody]:
         return _prosody(self._items(self._neutral_folder))
+
+    @cached_property
+    def _space(self) -> SpeakerSpace | None:
+        return study_space(self._of.store)
 
     @cached_property
     def _judges(self) -> dict[str, judges.Judge]:

@@ -16,7 +16,11 @@ from eele.metrics.bootstrap import units_of
 from eele.metrics.score import Estimate, estimate
 
 #: Column of a step from the last point to this one -> the shift that moves in it.
-STEPS = {"f0_mean_step_st": "f0_mean_shift_st", "rate_step": "rate_ratio"}
+STEPS = {
+    "f0_mean_step_st": "f0_mean_shift_st",
+    "rate_step": "rate_ratio",
+    "speaker_similarity_step": "speaker_similarity",
+}
 
 
 def point_columns(study: StudyConfig) -> tuple[str, ...]:

@@ -108,6 +108,18 @@ class Results:
         """What the cells are adapted to, and the score that counts."""
         return goal_of(self.study)
 
+    @property
+    def mean_of(self) -> tuple[str, ...]:
+        """Emotions whose scores stand beside their mean: none where there is one, whose score the mean is."""
+        return self.study.adapted if len(self.study.adapted) > 1 else ()
+
+    @property
+    def mean_name(self) -> str:
+        """What the mean is called in figures and on the page."""
+        if self.mean_of:
+            return "mean"
+        return self.goal.name if self.study.adapts_voices else self.study.adapted[0]
+
     @cached_property
     def systems(self) -> list[System]:
         """Every system of the sweep, in the sweep's order (baselines first)."""

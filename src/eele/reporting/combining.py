@@ -28,11 +28,15 @@ class Moved:
     column: str
     step: str
     unit: str
-    rest: float  # what a step is where nothing moves, and a shift in neutral speech
+    rest: float  # what a step is where nothing moves
 
 
-F0 = Moved("F0", "f0_mean_shift_st", "f0_mean_step_st", "semitones", 0.0)
-RATE = Moved("The speaking rate", "rate_ratio", "rate_step", "ratio", 1.0)
+F0 = Moved("F0 mean", "f0_mean_shift_st", "f0_mean_step_st", "semitones from neutral", 0.0)
+RATE = Moved("Speaking rate", "rate_ratio", "rate_step", "over neutral’s", 1.0)
+SIMILARITY = Moved(
+    *("Speaker similarity", "speaker_similarity", "speaker_similarity_step"),
+    *("cosine to the recordings", 0.0),
+)
 
 
 def combining_table(study: StudyConfig, paths: StudyPaths) -> pd.DataFrame:
@@ -79,6 +83,11 @@ def axis_words(mixture: Mixture) -> str:
     return f"from {named[0]} (0) to {named[1]} (1)"
 
 
+def moving(points: pd.DataFrame) -> tuple[Moved, ...]:
+    """What is followed along an axis: with one speaker in a study voices are not compared."""
+    return (F0, RATE, *(SIMILARITY,) * bool(points[SIMILARITY.column].notna().any()))
+
+
 def findings(study: StudyConfig, mixture: Mixture, rows: pd.DataFrame) -> list[str]:
     """What the points show, in sentences."""
     found = []
@@ -87,7 +96,7 @@ def findings(study: StudyConfig, mixture: Mixture, rows: pd.DataFrame) -> list[s
         courses = [course(heard, emotion) for emotion in mixture.emotions]
         found.append(f"{judge}: {'; '.join(courses)}.")
     points = on_axis(rows, study.evaluation.judges[0])
-    found += [movement(what, points) for what in (F0, RATE)]
+    found += [movement(what, points) for what in moving(points)]
     for _, point in points.iterrows():
         if not any(float(weight) for weight in str(point["weights"]).split()):
             found.append(

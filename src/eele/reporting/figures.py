@@ -121,7 +121,7 @@ def row_name(results: Results, system: System) -> str:
 
 
 def _heat_map(plt: Any, results: Results, _: Bootstrap, folder: Path) -> None:
-    systems, emotions = shown_systems(results), list(results.study.adapted)
+    systems, emotions = shown_systems(results), results.mean_of
     score = results.goal.score
     values = np.array(
         [[results.mean(s, score, e) for e in emotions] + [results.mean(s, score)] for s in systems]
@@ -148,7 +148,7 @@ def _heat_map(plt: Any, results: Results, _: Bootstrap, folder: Path) -> None:
         text = "–" if np.isnan(value) else f"{value:.2f}"
         colour = style.MUTED if np.isnan(value) else style.ink_on(value)
         axes.text(centres[j], i + 0.5, text, ha="center", va="center", color=colour, fontsize=8.5)
-    axes.set_xticks(centres, [*emotions, "mean"])
+    axes.set_xticks(centres, [*emotions, results.mean_name])
     axes.set_yticks(np.arange(len(systems)) + 0.5, [row_name(results, s) for s in systems])
     style.as_table(axes)
     style.save(figure, folder, "scheme_by_emotion")
@@ -190,7 +190,7 @@ def _ranks_of(axes: Any, results: Results, bootstrap: Bootstrap, method: str) ->
             ranks, mean, "o-", color=colour, markersize=5, zorder=4, label=f"scheme {scheme}, mean"
         )
         if len(groups) == 1:
-            for index, emotion in enumerate(results.study.adapted):
+            for index, emotion in enumerate(results.mean_of):
                 others = style.CATEGORIES[1:]
                 axes.plot(
                     ranks,

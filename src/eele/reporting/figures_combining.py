@@ -1,4 +1,4 @@
-"""One figure per mixture: what the judges hear along its axis, and how F0 and rate move."""
+"""One figure per mixture: what the judges hear along its axis, and how F0, rate and voice move."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from eele.combining import Mixture, mixtures
 from eele.reporting import style
 from eele.reporting.bootstrap import Bootstrap
 from eele.reporting.collect import Results
-from eele.reporting.combining import F0, RATE, axis_words, on_axis, points_of
+from eele.reporting.combining import SIMILARITY, axis_words, moving, on_axis, points_of
 
-#: Judges beside one another in a row.
+#: Panels beside one another in a row.
 _COLUMNS = 2
 
 
@@ -31,27 +31,31 @@ def draw_combining(plt: Any, results: Results, _: Bootstrap, folder: Path) -> No
 
 def _draw(plt: Any, results: Results, mixture: Mixture, rows: pd.DataFrame) -> Any:
     judges = results.study.evaluation.judges
-    lines = -(-len(judges) // _COLUMNS)
+    points = on_axis(rows, judges[0])
+    followed = moving(points)
+    count = len(judges) + len(followed)
+    lines = -(-count // _COLUMNS)
     figure, grid = plt.subplots(
-        lines + 1,
+        lines,
         _COLUMNS,
-        figsize=(style.PAGE_WIDTH, 2.2 * (lines + 1) + 0.4),
+        figsize=(style.PAGE_WIDTH, 2.2 * lines + 0.4),
         squeeze=False,
         layout="constrained",
     )
-    panels = grid[:-1].flat
-    for axes in panels[len(judges) :]:
+    for axes in grid.flat[count:]:
         axes.axis("off")
+    panels = iter(grid.flat)
     handles: dict[str, Any] = {}
-    for axes, judge in zip(panels, judges, strict=False):
+    for judge, axes in zip(judges, panels, strict=False):
         handles |= _probabilities(axes, results, mixture, on_axis(rows, judge))
         axes.set_title(f"heard by {judge}")
-    points = on_axis(rows, judges[0])
-    for axes, what, title in zip(grid[-1], (F0, RATE), ("F0 mean", "speaking rate"), strict=True):
-        axes.axhline(what.rest, color=style.RULE, linewidth=1.2, zorder=0)
+    for what, axes in zip(followed, panels, strict=False):
+        if what is not SIMILARITY:
+            axes.axhline(what.rest, color=style.RULE, linewidth=1.2, zorder=0)
         _line(axes, points, what.column, style.INK)
-        axes.set_title(title)
-        axes.set_ylabel(f"{what.unit} from neutral" if what is F0 else "over neutral’s")
+        axes.set_title(what.name)
+        axes.set_ylabel(what.unit)
+    for axes in grid.flat[max(0, count - _COLUMNS) : count]:
         axes.set_xlabel(axis_words(mixture))
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=6)
     return figure

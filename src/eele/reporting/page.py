@@ -345,7 +345,7 @@ def _combined(results: Results) -> list[dict[str, Any]]:
                 results,
                 combining_name(mixed["mixture"]),
                 alt=f"{mixed['title']}. {' '.join(mixed['found'])}",
-                words="Above, the mean probability of each emotion; below, F0 and speaking rate.",
+                words="Above, the mean probability of each emotion; below, F0, speaking rate and voice.",
             ),
         }
         for mixed in combining_section(results)

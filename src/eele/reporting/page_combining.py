@@ -49,7 +49,8 @@ def _table(results: Results, mixture: Mixture, rows: pd.DataFrame) -> HtmlTable:
         for column, digits in (("f0_mean_shift_st", 2), ("f0_range_shift_st", 2)):
             cells.append(number(row[column], digits, signed=True, note=_spread(row, column)))
         cells.append(number(row["rate_ratio"], note=_spread(row, "rate_ratio")))
-        cells.append(number(row["phone_error_rate"], note=_spread(row, "phone_error_rate")))
+        for column in ("phone_error_rate", "speaker_similarity"):
+            cells.append(number(row[column], note=_spread(row, column)))
         cells.append(text(f"{row['n_scored']:.0f} of {row['n_total']:.0f}"))
         table.append(cells)
     headings = [
@@ -63,6 +64,7 @@ def _table(results: Results, mixture: Mixture, rows: pd.DataFrame) -> HtmlTable:
         Heading("F0 range", True, "semitones from the neutral model’s"),
         Heading("rate", True, "over the neutral model’s"),
         Heading("phone errors", True, "rate, by the study’s recogniser"),
+        Heading("same speaker", True, "speaker similarity to the recordings"),
         Heading("scored"),
     ]
     return HtmlTable(f"combining-{mixture.name}", _title(mixture), headings, table)

@@ -48,6 +48,26 @@ def placed(row: pd.Series, several: bool, note: str = "") -> TableCell:
     return text(f"{method} " * several + f"({row['scheme']}){caption}", note=note)
 
 
+def _means(results: Results) -> list[Heading]:
+    """Headings of the score that counts: of each emotion where there are several, the mean, its interval."""
+    names = [
+        *results.mean_of,
+        results.mean_name,
+        "interval" + " of the mean" * bool(results.mean_of),
+    ]
+    return [Heading(name, True) for name in names]
+
+
+def _mean_cells(results: Results, row: pd.Series) -> list[TableCell]:
+    """What stands below `_means`."""
+    spread = TableCell(
+        interval_text(row["mean_low"], row["mean_high"]) or "–",
+        "" if is_empty(row["mean_low"]) else repr(float(row["mean_low"])),
+        "num range",
+    )
+    return [*(heat(row[column]) for column in (*results.mean_of, "mean")), spread]
+
+
 def _size(row: pd.Series) -> TableCell:
     """Rank, where there is one, and the budgets it was chosen for."""
     asked = [] if is_empty(row["budget"]) else str(row["budget"]).split("; ")
@@ -57,7 +77,7 @@ def _size(row: pd.Series) -> TableCell:
 
 def scheme_table(results: Results, table: pd.DataFrame) -> HtmlTable:
     """Scheme x emotion heat map with baselines; sorts like every table."""
-    emotions, several = list(results.study.adapted), several_methods(table)
+    several = several_methods(table)
     # One rank of one method is told once, above the table.
     sized = several or bool(table["budget"].notna().any())
     rows = []
@@ -67,13 +87,7 @@ def scheme_table(results: Results, table: pd.DataFrame) -> HtmlTable:
             [
                 placed(row, several, note=sites),
                 *([_size(row)] * sized),
-                *(heat(row[e]) for e in emotions),
-                heat(row["mean"]),
-                TableCell(
-                    interval_text(row["mean_low"], row["mean_high"]) or "–",
-                    "" if is_empty(row["mean_low"]) else repr(float(row["mean_low"])),
-                    "num range",
-                ),
+                *_mean_cells(results, row),
                 number(row["trainable_parameters"], 0),
                 _scored(row),
             ]
@@ -81,9 +95,7 @@ def scheme_table(results: Results, table: pd.DataFrame) -> HtmlTable:
     headings = [
         Heading("scheme"),
         *([Heading("rank", True, "or what the method’s size counts")] * sized),
-        *(Heading(e, True) for e in emotions),
-        Heading("mean", True),
-        Heading("interval of the mean", True),
+        *_means(results),
         Heading("weights trained", True),
         Heading("scored", True, "utterances scored of those there are"),
     ]
@@ -108,13 +120,7 @@ def rank_table(results: Results, table: pd.DataFrame) -> HtmlTable:
             TableCell(
                 bytes_text(float(row["adapter_bytes"])), repr(float(row["adapter_bytes"])), "num"
             ),
-            *(heat(row[e]) for e in results.study.adapted),
-            heat(row["mean"]),
-            TableCell(
-                interval_text(row["mean_low"], row["mean_high"]) or "–",
-                "" if is_empty(row["mean_low"]) else repr(float(row["mean_low"])),
-                "num range",
-            ),
+            *_mean_cells(results, row),
             percent(row["phone_error_rate"]),
         ]
         for _, row in table.iterrows()
@@ -124,9 +130,7 @@ def rank_table(results: Results, table: pd.DataFrame) -> HtmlTable:
         Heading("rank", True),
         Heading("weights trained", True),
         Heading("file", True),
-        *(Heading(e, True) for e in results.study.adapted),
-        Heading("mean", True),
-        Heading("interval of the mean", True),
+        *_means(results),
         Heading("phone errors", True),
     ]
     return HtmlTable("ranks", "Over the rank", headings, rows, kind="heatmap")
