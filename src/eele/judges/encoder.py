@@ -39,8 +39,8 @@ from eele.ser.stored import (
 )
 from eele.ser.training import VERSION, Fit, Progress, fit_recogniser, predict
 from eele.training import finished
+from eele.training.curves import write_curves
 from eele.training.devices import make_fabric
-from eele.training.loop import write_curves
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -21,8 +21,9 @@ from eele.ser.masked_prediction import MaskedPrediction, MelSet, set_statistics
 from eele.ser.recordings import Recordings
 from eele.ser.small import SmallEncoder
 from eele.training import finished
+from eele.training.curves import write_curves
 from eele.training.devices import make_fabric
-from eele.training.loop import Progress, Run, fit, write_curves
+from eele.training.loop import Progress, Run, fit
 
 log = logging.getLogger(__name__)
 

@@ -30,8 +30,8 @@ from eele.ser.testbeds import classes, fold, table, testbed_config
 from eele.ser.training import VERSION, Fit, Progress, fit_recogniser, predict, transcribe
 from eele.ser.transcripts import Aside, Phones, inventory, set_aside, transcriptions, transcripts
 from eele.training import finished
+from eele.training.curves import write_curves
 from eele.training.devices import make_fabric
-from eele.training.loop import write_curves
 
 OUTPUTS = (
     "predictions.csv",

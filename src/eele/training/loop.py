@@ -9,7 +9,6 @@ critic, the model first: neither side's update waits for the other's, and no fea
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 import time
@@ -26,9 +25,9 @@ from tqdm import tqdm
 from eele.backbones.base import Batch, Critic, Trainable
 from eele.config.models import RuntimeConfig, TrainingConfig
 from eele.errors import EeleError
-from eele.io import atomic_path
 from eele.stage import Interrupted
 from eele.training import checkpoint
+from eele.training.curves import write_tensorboard
 from eele.training.data import SpeechSet
 from eele.training.devices import deferred_termination
 from eele.training.prefetch import Prefetcher
@@ -374,34 +373,3 @@ def _resume(fabric: Fabric, run: Run, players: list[Player]) -> tuple[Progress, 
     progress = Progress(**state["progress"])
     log.info("%s: resumed at step %d of %d", run.label, progress.step, run.config.steps)
     return progress, state["best"]
-
-
-def write_curves(path: Path, curves: list[dict[str, float | str]]) -> None:
-    """curves.csv: step, split, loss and each term."""
-    terms = sorted({key for row in curves for key in row} - {"step", "split", "loss"})
-    with (
-        atomic_path(path) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as handle,
-    ):
-        writer = csv.DictWriter(handle, ["step", "split", "loss", *terms])
-        writer.writeheader()
-        writer.writerows(curves)
-
-
-def write_tensorboard(folder: Path, curves: list[dict[str, float | str]]) -> None:
-    """The same curves for TensorBoard."""
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-    for old in folder.glob("events.*"):
-        old.unlink()
-    writer = EventFileWriter(str(folder))
-    for row in curves:
-        values = [
-            Summary.Value(tag=f"{row['split']}/{key}", simple_value=value)
-            for key, value in row.items()
-            if isinstance(value, float)
-        ]
-        writer.add_event(Event(step=int(row["step"]), summary=Summary(value=values)))
-    writer.close()

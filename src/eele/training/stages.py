@@ -28,9 +28,10 @@ from eele.peft.base import AdapterSpec
 from eele.peft.stored import ADAPTER_FACTS, ADAPTER_WEIGHTS
 from eele.sites import backbone_sites
 from eele.training import finished, select
+from eele.training.curves import write_curves
 from eele.training.data import Normaliser, SpeechSet
 from eele.training.devices import make_fabric
-from eele.training.loop import Run, fit, write_curves
+from eele.training.loop import Run, fit
 from eele.workflow import STAGES, neutral_files, stage_parameters
 
 if TYPE_CHECKING:

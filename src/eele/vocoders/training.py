@@ -14,9 +14,10 @@ from eele.features import FeatureStore
 from eele.io import hash_json, write_json
 from eele.paths import StudyPaths
 from eele.training import finished
+from eele.training.curves import write_curves
 from eele.training.data import Normaliser, SpeechSet
 from eele.training.devices import make_fabric
-from eele.training.loop import Run, fit, write_curves
+from eele.training.loop import Run, fit
 from eele.vocoders.hifigan import CRITIC, FACTS, WEIGHTS, VocoderModel, save
 from eele.workflow import STAGES
 
