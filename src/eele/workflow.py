@@ -227,8 +227,8 @@ STAGES = {
 _BY_ITEM = ("corpora", "encoders", "recognition.testbeds", "evaluation.judges")
 #: Keys younger than results: told only where they are set, so that results of before stay what they are.
 _LATE = ("pretraining.leave_out",)
-#: Keys that identify no result of a stage: which cells there are is told by the cells.
-_UNTOLD = ("adaptation.emotions",)
+#: Keys that identify no result of a stage: which cells there are, and at which rate each learns, is told by the cells.
+_UNTOLD = ("adaptation.emotions", "adaptation.method_learning_rates")
 
 
 def lineages(study: StudyConfig) -> dict[str, str]:

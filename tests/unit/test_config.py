@@ -26,6 +26,18 @@ MISTAKES = {
         {"adaptation": {"emotions": ["sad"]}, "pretraining": {"leave_out": ["demo_a"]}},
         ["adaptation.emotions", "adapts to neutral voices"],
     ),
+    "rate of no method": (
+        {"adaptation": {"method_learning_rates": {"lara": 0.1}}},
+        ["adaptation.method_learning_rates.lara", "unknown method 'lara'", "prefix"],
+    ),
+    "rate of full": (
+        {"adaptation": {"method_learning_rates": {"full": 0.1}}},
+        ["adaptation.method_learning_rates", "full_learning_rate"],
+    ),
+    "rate of nothing": (
+        {"adaptation": {"method_learning_rates": {"prefix": 0}}},
+        ["adaptation.method_learning_rates.prefix", "greater than 0"],
+    ),
     "rank 0": (
         {"sweep": [{**LORA, "ranks": [0]}]},
         ["sweep.0.ranks.0", "got 0", "greater than or equal to 1"],

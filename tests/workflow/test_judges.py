@@ -152,6 +152,16 @@ def test_an_adapter_of_any_method_speaks(folder, cell):
     assert say("--cell", f"{cell}:0.5", "--cell", "lora/g/2/happy") != neutral
 
 
+def test_a_method_learns_at_its_own_rate(folder):
+    cells = folder / "results/smoke/cells/backbone~fastspeech2"
+    rates = {
+        file.relative_to(cells).parts[0]: json.loads(file.read_text())["learning_rate"]
+        for file in cells.rglob("training.json")
+    }
+    assert rates.pop("method~prompt") == 0.02
+    assert set(rates.values()) == {0.003} and len(rates) == 2
+
+
 def test_a_second_run_has_nothing_to_do(folder):
     assert "Nothing to be done" in ask(folder, check=True).text
 

@@ -39,6 +39,10 @@ CHANGES = {
         "adaptation={steps: 11}",
         {"train_cell": 3, "synthesise_cell": 3, "score_cell": 3, **TABLES},
     ),
+    "the rate of one method": (
+        "adaptation={method_learning_rates: {lora: 0.01, prefix: 0.03}}",
+        {"train_cell": 2, "synthesise_cell": 2, "score_cell": 2, **TABLES},
+    ),
     "pretraining.steps": (
         "pretraining={steps: 41}",
         # the baselines recording and copy_synthesis owe nothing to the neutral model

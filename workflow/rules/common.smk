@@ -163,7 +163,10 @@ def group_of(wildcards):
 
 @eele_workflow.asked_often
 def sites_of(wildcards):
-    return cell_of(wildcards).sites(STUDY)
+    """What a cell's path does not tell: its sites, and the learning rate where its method has one of its own."""
+    cell = cell_of(wildcards)
+    rate = STUDY.adaptation.method_learning_rates.get(cell.method)
+    return cell.sites(STUDY) + ((f"learning rate {rate:g}",) if rate else ())
 
 
 @eele_workflow.asked_often

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from eele.config.backbones import (
     BackboneConfig,
@@ -35,7 +35,7 @@ from eele.config.data import (
 )
 from eele.config.evaluation import EvaluationConfig, RecogniserConfig
 from eele.config.recognition import EncoderConfig, RecognitionConfig
-from eele.config.sweep import SweepBlock
+from eele.config.sweep import AdaptationMethod, SweepBlock
 from eele.peft import refusal
 from eele.vocabulary import NOT_APPLICABLE, SCHEMES, Emotion, scheme_sites
 
@@ -119,6 +119,11 @@ class AdaptationConfig(TrainingConfig):
     batch_size: Count = Field(8, description="utterances per step")
     learning_rate: Positive = Field(3e-3, description="peak learning rate of adapters (AdamW)")
     full_learning_rate: Positive = Field(5e-4, description="peak learning rate of method `full`")
+    method_learning_rates: dict[AdaptationMethod, Positive] = Field(
+        {},
+        description="peak learning rates of single methods, in place of learning_rate: what starts from zero and "
+        "what starts from a draw need not learn at one rate",
+    )
     warmup_steps: Annotated[int, Field(ge=0)] = Field(20, description="linear warm-up")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="AdamW weight decay")
     validate_every: Count = Field(20, description="steps between validations and checkpoints")
@@ -138,6 +143,18 @@ class AdaptationConfig(TrainingConfig):
         description="adapt to these of the study's emotions, and not to those that are there for the judges; "
         "to all when empty",
     )
+
+    @property
+    def own_rates(self) -> dict[str, float]:
+        """Method -> its peak learning rate, where that is not `learning_rate`."""
+        return {"full": self.full_learning_rate, **self.method_learning_rates}
+
+    @field_validator("method_learning_rates")
+    @classmethod
+    def _but_full(cls, rates: dict[str, float]) -> dict[str, float]:
+        if "full" in rates:
+            raise ValueError("the rate of full is full_learning_rate")
+        return rates
 
 
 class SynthesisConfig(Section):

@@ -32,6 +32,11 @@ def _registered(name: str) -> str:
     return name
 
 
+#: A method by its name.
+AdaptationMethod = Annotated[
+    str, AfterValidator(_registered), WithJsonSchema({"type": "string", "enum": list(METHODS)})
+]
+
 Budget = Annotated[
     Count,
     BeforeValidator(_weights),
@@ -49,11 +54,7 @@ Budget = Annotated[
 class SweepBlock(Section):
     """One block of the sweep: method x schemes x (ranks and budgets); blocks are united."""
 
-    method: Annotated[str, AfterValidator(_registered)] = Field(
-        "lora",
-        description="adaptation method (docs/adaptation.md)",
-        json_schema_extra={"enum": list(METHODS)},
-    )
+    method: AdaptationMethod = Field("lora", description="adaptation method (docs/adaptation.md)")
     schemes: tuple[Name, ...] = Field(
         (), description="insertion schemes (not for `full` and `voice`)"
     )

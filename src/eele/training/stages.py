@@ -155,14 +155,17 @@ def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
     base = read_json(paths.neutral / FACTS)["sha256"]
     # A voice is heard in all that the model says: no loss is out of reach of its row.
     whole = full or learns_rows
+    # Told where it is set: what was trained without stays what it is.
+    own = study.adaptation.method_learning_rates.get(cell.method)
+    own_rate = {} if own is None else {"learning_rate": own}
     terms = _terms(model, tuple(model.site_losses) if whole else spec.sites)
     run = Run(
         study.adaptation,
-        study.adaptation.full_learning_rate if full else study.adaptation.learning_rate,
+        study.adaptation.own_rates.get(cell.method, study.adaptation.learning_rate),
         int(cell.seed),
         identity=_identity(
             "train_cell",
-            {"base": base, "cell": cell.as_dict(), **spec.as_dict()},
+            {"base": base, "cell": cell.as_dict(), **spec.as_dict(), **own_rate},
             stage_parameters(study, "train_cell")["adaptation"],
             *sets,
         ),
@@ -210,6 +213,7 @@ def train_cell(study: StudyConfig, paths: StudyPaths, cell: Cell) -> None:
             **progress.facts(study.adaptation.steps),
             "trainable_parameters": trainable,
             "adapter_bytes": (folder / ADAPTER_WEIGHTS).stat().st_size,
+            "learning_rate": run.learning_rate,
             "unwrappable": attached.unwrappable,
             "critic_parameters": critic_parameters,
             "utterances": len(sets[0]),
