@@ -20,6 +20,7 @@ from eele.reporting import make_figures, make_page, make_tables
 from eele.reporting.bootstrap import Bootstrap
 from eele.reporting.collect import System, load_results
 from eele.reporting.columns import judge_columns
+from eele.reporting.comparisons import in_words
 from eele.reporting.judges import (
     AGREEMENT_COLUMNS,
     JUDGE_COLUMNS,
@@ -214,3 +215,29 @@ def test_rank_correlation_is_scipys() -> None:
 )
 def test_a_correlation_in_words(value: float, low: float, high: float, words: str) -> None:
     assert words in stability(value, low, high)
+
+
+def test_differences_are_told_as_each_judge_hears_them(
+    finished: tuple[StudyConfig, StudyPaths],
+) -> None:
+    _, paths = finished
+    table = pd.read_csv(paths.tables / "comparisons.csv")
+    assert list(dict.fromkeys(table["judge"])) == list(JUDGES)
+    pair = ["family", "what", "over", "than"]
+    heard = {
+        judge: rows.fillna({"over": ""}).set_index(pair)["difference"]
+        for judge, rows in table.groupby("judge")
+    }
+    assert len(heard["statistics"]) > 3 and heard["statistics"].abs().max() > 0.3
+    contrary = heard["contrary"][heard["statistics"].index]
+    # Who is recognised by the first is missed by that one; of recordings and neutral speech both know the same.
+    assert contrary.to_numpy() == pytest.approx(-heard["statistics"].to_numpy(), abs=0.02)
+    said = in_words(table)
+    sure = table[(table["family"] == "baseline") & (table["larger"] == "yes")]
+    n = sure.groupby("judge").size()
+    assert n["statistics"] == n["contrary"] > 0
+    (sentence,) = [text for text in said if text.startswith("The best system against")]
+    assert f"By contrary {n['contrary']} of" in sentence and "0 of those above among" in sentence
+    assert "the other way round: neutral model over " in sentence
+    page = paths.report.read_text(encoding="utf-8")
+    assert "difference, contrary" in page

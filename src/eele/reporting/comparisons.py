@@ -6,7 +6,8 @@ differences of its family (Bonferroni).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import combinations, pairwise
 from typing import NamedTuple
 
@@ -15,10 +16,11 @@ import pandas as pd
 
 from eele.reporting.bootstrap import Bootstrap
 from eele.reporting.collect import Results, System, method_words, plain_system, score_of
+from eele.reporting.judges import heard_by
 from eele.reporting.markup import interval_text
 
 COMPARISON_COLUMNS = (
-    *("family", "what", "over", "than", "difference", "low", "high", "larger"),
+    *("family", "judge", "what", "over", "than", "difference", "low", "high", "larger"),
     *("weights", "weights_than", "comparisons", "detail"),
 )
 
@@ -67,42 +69,69 @@ def comparisons_table(results: Results, bootstrap: Bootstrap) -> pd.DataFrame:
     """One row per difference in the mean of the score that counts, `what` minus `than`: `COMPARISON_COLUMNS`.
 
     `larger`: yes where the whole interval lies on one side of zero, no where it holds zero, unknown where there
-    are too few sentences for one. `weights` are means of trainable weights of either side.
+    are too few sentences for one. `weights` are means of trainable weights of either side. Each judge has rows of its
+    own, of the pairs that the first one's scores make: the best system and the front are the first one's.
     """
-    drawn: dict[System, np.ndarray] = {}
-
-    def draws(system: System) -> np.ndarray:
-        if system not in drawn:
-            drawn[system] = bootstrap.mean_draws(system)
-        return drawn[system]
-
     rows: list[dict[str, object]] = []
+    heard = _heard(results, bootstrap)
     for family in FAMILIES:
         members = list(_MEMBERS[family](results))
-        for pair in members:
-            sides = list(zip(pair.these, pair.those, strict=True))
-            points = [bootstrap.mean_point(a) - bootstrap.mean_point(b) for a, b in sides]
-            estimate = float(np.mean(points))
-            if not np.isfinite(estimate):
-                continue
-            low, high = bootstrap.difference_interval(
-                np.mean([draws(a) - draws(b) for a, b in sides], axis=0),
-                estimate,
-                bootstrap.utterances([*pair.these, *pair.those]),
-                len(members),
-            )
-            rows.append(
+        for judge, one in heard.items():
+            rows += [
                 {
-                    **{"family": family, "what": pair.what, "over": pair.over, "than": pair.than},
-                    **{"difference": estimate, "low": low, "high": high},
-                    "larger": _larger(low, high),
-                    "weights": _weights(results, pair.these),
-                    "weights_than": _weights(results, pair.those),
+                    **{"family": family, "judge": judge},
+                    **row,
                     "comparisons": len(members),
-                    "detail": bootstrap.conditions(),
+                    "detail": one.conditions(),
                 }
-            )
+                for row in _compare(results, one, members)
+            ]
     return pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
+
+
+def _heard(results: Results, bootstrap: Bootstrap) -> dict[str, _Drawn]:
+    """Judge -> the draws of what it heard; what no judge scores is drawn once, for nobody."""
+    if results.goal.score != "emotion_accuracy":
+        return {"": _Drawn(bootstrap)}
+    first, *others = results.study.evaluation.judges
+    return {
+        first: _Drawn(bootstrap),
+        **{judge: _Drawn(Bootstrap(heard_by(results, judge))) for judge in others},
+    }
+
+
+class _Drawn:
+    """A bootstrap that draws a system once."""
+
+    def __init__(self, bootstrap: Bootstrap) -> None:
+        self.of = bootstrap
+        self.draws = cache(bootstrap.mean_draws)
+        self.conditions = bootstrap.conditions
+
+
+def _compare(
+    results: Results, drawn: _Drawn, members: Sequence[Comparison]
+) -> Iterator[dict[str, object]]:
+    """The difference of each pair that has one."""
+    for pair in members:
+        sides = list(zip(pair.these, pair.those, strict=True))
+        points = [drawn.of.mean_point(a) - drawn.of.mean_point(b) for a, b in sides]
+        estimate = float(np.mean(points))
+        if not np.isfinite(estimate):
+            continue
+        low, high = drawn.of.difference_interval(
+            np.mean([drawn.draws(a) - drawn.draws(b) for a, b in sides], axis=0),
+            estimate,
+            drawn.of.utterances([*pair.these, *pair.those]),
+            len(members),
+        )
+        yield {
+            **{"what": pair.what, "over": pair.over, "than": pair.than},
+            **{"difference": estimate, "low": low, "high": high},
+            "larger": _larger(low, high),
+            "weights": _weights(results, pair.these),
+            "weights_than": _weights(results, pair.those),
+        }
 
 
 def _larger(low: float, high: float) -> str:
@@ -185,10 +214,13 @@ _NAMED = 6
 def in_words(table: pd.DataFrame) -> list[str]:
     """Which differences are larger than their interval, a sentence or two per family."""
     found = []
+    table = table.fillna({"judge": "", "over": ""})
     for family, question in FAMILIES.items():
-        rows = table[table["family"] == family]
-        if rows.empty:
+        members = table[table["family"] == family]
+        if members.empty:
             continue
+        first, *others = dict.fromkeys(members["judge"])
+        rows = members[members["judge"] == first]
         sure = rows[rows["larger"] == LARGER]
         sure = sure.loc[sure["difference"].abs().sort_values(ascending=False, kind="stable").index]
         said = [_said(row) for _, row in sure.head(_NAMED).iterrows()]
@@ -197,14 +229,34 @@ def in_words(table: pd.DataFrame) -> list[str]:
         unknown = int((rows["larger"] == UNKNOWN).sum())
         text = f"{question[0].upper()}{question[1:]}: {len(sure)} of {len(rows)} differences are larger than their interval"
         text += f" ({unknown} have none, too few sentences)" * bool(unknown)
-        found.append(text + (f": {'; '.join(said)}." if said else "."))
+        text += f": {'; '.join(said)}." if said else "."
+        found.append(" ".join([text, *(_also(rows, members, judge) for judge in others)]))
     return found
 
 
-def _said(row: pd.Series) -> str:
-    """`bottleneck over LoRA by 0.12 (0.03 to 0.21)`: the better one first."""
+#: What tells a pair from the others of its family.
+PAIR = ["what", "over", "than"]
+
+
+def _also(rows: pd.DataFrame, members: pd.DataFrame, judge: str) -> str:
+    """How many of the first judge's differences another one hears, and which it hears the other way round."""
+    both = rows.merge(members[members["judge"] == judge], on=PAIR, suffixes=("", "_other"))
+    sure = both[(both["larger"] == LARGER) & (both["larger_other"] == LARGER)]
+    turned = sure[sure["difference"] * sure["difference_other"] < 0]
+    text = (
+        f"By {judge} {int((both['larger_other'] == LARGER).sum())} of {len(both)} are, "
+        f"{len(sure) - len(turned)} of those above among them"
+    )
+    if len(turned):
+        named = [_said(row, "_other") for _, row in turned.iterrows()]
+        text += f"; the other way round: {'; '.join(named)}"
+    return text + "."
+
+
+def _said(row: pd.Series, judge: str = "") -> str:
+    """`bottleneck over LoRA by 0.12 (0.03 to 0.21)`: the better one first; `judge` ends the columns' names."""
     better, worse = str(row["what"]), str(row["than"])
-    value, low, high = (float(row[key]) for key in ("difference", "low", "high"))
+    value, low, high = (float(row[f"{key}{judge}"]) for key in ("difference", "low", "high"))
     if value < 0:
         better, worse, value, low, high = worse, better, -value, -high, -low
     return f"{better} over {worse} by {value:.2f} ({interval_text(low, high)})"

@@ -8,7 +8,7 @@ from eele.cells import left_out
 from eele.config.models import StudyConfig
 from eele.reporting.collect import Results, method_words
 from eele.reporting.columns import LOSS_TERMS
-from eele.reporting.comparisons import FAMILIES
+from eele.reporting.comparisons import FAMILIES, PAIR
 from eele.reporting.markup import (
     Heading,
     HtmlTable,
@@ -88,28 +88,50 @@ def not_wrapped(table: pd.DataFrame) -> HtmlTable | None:
 
 
 def comparisons_html(results: Results, table: pd.DataFrame) -> HtmlTable:
-    """Every paired difference with its interval."""
-    rows = [
-        [
+    """Every paired difference with its interval, as each judge heard it."""
+    table = table.fillna({"judge": "", "over": ""})
+    judges = list(dict.fromkeys(table["judge"]))
+    pair = ["family", *PAIR]
+    heard = {judge: rows.set_index(pair) for judge, rows in table.groupby("judge")}
+    rows = []
+    for _, row in table[table["judge"].isin(judges[:1])].iterrows():
+        key = tuple(row[pair])
+        cells = [
             text(row["what"], note="" if is_empty(row["over"]) else str(row["over"])),
             text(row["than"]),
-            number(
-                row["difference"],
-                signed=True,
-                note=interval_text(row["low"], row["high"]),
-            ),
-            TableCell(str(row["larger"]), str(row["larger"])),
-            number(row["weights"], 0),
-            number(row["weights_than"], 0),
-            text(row["family"], title=FAMILIES[str(row["family"])]),
         ]
-        for _, row in table.iterrows()
-    ]
+        for judge in judges:
+            found = heard[judge].loc[key] if key in heard[judge].index else None
+            if found is None:
+                cells += [text(None), text(None)]
+                continue
+            spread = interval_text(found["low"], found["high"])
+            cells += [
+                number(found["difference"], signed=True, note=spread),
+                TableCell(str(found["larger"]), str(found["larger"])),
+            ]
+        rows.append(
+            [
+                *cells,
+                number(row["weights"], 0),
+                number(row["weights_than"], 0),
+                text(row["family"], title=FAMILIES[str(row["family"])]),
+            ]
+        )
+    several = len(judges) > 1
     headings = [
         Heading("compared"),
         Heading("with"),
-        Heading("difference", True, f"of mean {results.goal.name}"),
-        Heading("larger than its interval"),
+        *(
+            heading
+            for judge in judges
+            for heading in (
+                Heading(
+                    "difference" + f", {judge}" * several, True, f"of mean {results.goal.name}"
+                ),
+                Heading("larger than its interval"),
+            )
+        ),
         Heading("weights", True),
         Heading("weights of the other", True),
         Heading("among"),

@@ -290,7 +290,9 @@ _LATEX_COLUMNS = {
         *("accuracy_high", "n", "mean_probability_target", "recording_accuracy"),
     ),
     "agreement": AGREEMENT_COLUMNS,
-    "comparisons": ("family", "what", "than", "over", "difference", "low", "high", "larger"),
+    "comparisons": (
+        *("family", "judge", "what", "than", "over", "difference", "low", "high", "larger"),
+    ),
     "combining": (
         *("mixture", "at", "weights", "judge", "accuracy", "accuracy_low", "accuracy_high"),
         *("f0_mean_shift_st", "rate_ratio", "phone_error_rate", "n_scored", "n_total"),
