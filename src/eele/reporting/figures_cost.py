@@ -78,6 +78,7 @@ def draw_cost(plt: Any, results: Results, bootstrap: Bootstrap, folder: Path) ->
             zorder=3,
         )
     axes.set_xscale("log")
+    _round_numbers(axes)
     _label_points(figure, axes, points)
     axes.set_xlabel("trainable weights (log scale)")
     score_axis(axes, results)
@@ -95,6 +96,15 @@ def draw_cost(plt: Any, results: Results, bootstrap: Bootstrap, folder: Path) ->
             axes.plot([], [], marker, color=colour, label=method_words(method))
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=5, handletextpad=0.2)
     style.save(figure, folder, "cost_accuracy")
+
+
+def _round_numbers(axes: Any) -> None:
+    """Weights as 50k and 1.5M; where all lie within a decade, between its powers, too."""
+    from matplotlib.ticker import EngFormatter, NullFormatter
+
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_minor_formatter(EngFormatter(sep="") if high < 10 * low else NullFormatter())
 
 
 def references(axes: Any, results: Results, methods: dict[str, str]) -> None:
