@@ -60,7 +60,8 @@ def heard(cell: Cell) -> float:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    study = fake_study.small_study(sweep=SWEEP, seeds=[1, 2, 3])
+    rates = {"method_learning_rates": {"parallel_bottleneck": 0.03}}
+    study = fake_study.small_study(sweep=SWEEP, seeds=[1, 2, 3], adaptation=rates)
     study, paths = fake_study.build(tmp_path_factory.mktemp("methods"), study, heard)
     for cell in sweep(study):
         # About what was asked for; but twice too many at LoRA's scheme g.
@@ -273,6 +274,7 @@ def test_the_page_of_several_methods(finished):
     assert "of 3 kinds, placed at 3 places" in page
     assert "parallel bottleneck over LoRA by 0.38" in page
     assert "On the front: parallel bottleneck a" in page
+    assert "LoRA, prompt 0.003; parallel bottleneck 0.03; full fine-tuning 0.0005" in page
     where = (paths.figures / "method_by_scheme.svg").read_text(encoding="utf-8")
     # LoRA at a, c and g, bottlenecks at a and c, a prompt at a: a dash for each of the other three.
     assert len(re.findall(">–</text>", where)) == 3

@@ -213,6 +213,7 @@ def test_page_names_failures_conditions_and_limits(text):
         "41.5 × real time",
         "config hash",
         "lora_alpha_per_rank",
+        "LoRA 0.003; full fine-tuning 0.0005",
     ):
         assert words in text, words
 

@@ -12,7 +12,7 @@ from eele.config.models import StudyConfig
 from eele.io import read_json
 from eele.reporting import quality
 from eele.reporting.bootstrap import Bootstrap
-from eele.reporting.collect import Results, plain_system, score_of
+from eele.reporting.collect import Results, method_words, plain_system, score_of
 from eele.reporting.markup import duration_text, shown
 from eele.workflow import gpus, trains_vocoder
 
@@ -115,6 +115,7 @@ def _conditions(results: Results, record: dict[str, Any]) -> list[tuple[str, str
     found = [
         ("backbone", f"{study.backbone.name}, {_waveform(study)}"),
         ("sweep", f"{len(results.cells)} cells: {_methods(results)}"),
+        ("learning rates of cells", _rates(results)),
         ("seeds", "; ".join(f"{name} {_listed(value)}" for name, value in seeds.items())),
         ("intervals", Bootstrap(results).conditions()),
         ("sample rate", f"{study.audio.sample_rate_hz} Hz"),
@@ -138,6 +139,16 @@ def _waveform(study: StudyConfig) -> str:
 
 def _methods(results: Results) -> str:
     return ", ".join(method.replace("_", " ") for method in dict.fromkeys(results.cells["method"]))
+
+
+def _rates(results: Results) -> str:
+    """Peak learning rate of each method of the sweep, equal ones together."""
+    adaptation = results.study.adaptation
+    methods: dict[float, list[str]] = {}
+    for method in dict.fromkeys(block.method for block in results.study.sweep):
+        rate = adaptation.own_rates.get(method, adaptation.learning_rate)
+        methods.setdefault(rate, []).append(method_words(method))
+    return "; ".join(f"{', '.join(names)} {rate:g}" for rate, names in methods.items())
 
 
 def _listed(value: Any) -> str:
