@@ -20,6 +20,7 @@ from eele.config.models import EvaluationConfig, StudyConfig
 from eele.errors import DataError
 from eele.features.store import FeatureStore
 from eele.metrics import METRICS, recogniser, score_cell
+from eele.metrics.bootstrap import bounds
 from eele.metrics.score import UTTERANCE_COLUMNS
 from eele.paths import StudyPaths
 
@@ -336,3 +337,10 @@ def test_similarity_tells_the_two_tones_apart(paths: StudyPaths) -> None:
         other = {"s1": "s2", "s2": "s1"}[speaker]
         mel = store.get(str(name)).mel
         assert space.similarity(mel, speaker) > 0.2 > space.similarity(mel, other)
+
+
+def test_a_bound_of_rounding_noise_is_zero():
+    """Ten tenths less one: 1e-16 is no difference, and must not be told as one larger than its interval."""
+    noise = sum([0.1] * 10) - 1.0
+    assert noise != 0 and bounds(np.array([noise, 0.0, -noise]), 0.0) == (0.0, 0.0)
+    assert bounds(np.array([1e-6, 2e-6]), 0.0) == (1e-6, 2e-6)

@@ -39,6 +39,11 @@ def interval(
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=samples)
     draws = summarise(values, drawn[:, member] * weights)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
+    return bounds(draws, (1 - confidence) / 2)
+
+
+def bounds(draws: np.ndarray, tail: float) -> tuple[float, float]:
+    """The quantiles `tail` and 1 - `tail` of draws (n,), without the noise of their sums: what is asked of an interval is
+    whether it holds a number, and a bound of 6e-18 is none above zero."""
+    low, high = np.round(np.quantile(draws, [tail, 1 - tail]), 12)
     return float(low), float(high)

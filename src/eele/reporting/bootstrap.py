@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from eele.metrics.bootstrap import bounds
 from eele.reporting.collect import Results, System
 
 #: With fewer test sentences than this, resampling sentences alone says next to nothing.
@@ -91,8 +92,7 @@ class Bootstrap:
         if self.n_units < 2 or len(finite) < 0.5 * len(draws):
             return float("nan"), float("nan")
         tail = (1 - self.confidence) / 2 / comparisons
-        low, high = np.quantile(finite, [tail, 1 - tail])
-        return float(low), float(high)
+        return bounds(finite, tail)
 
     def utterances(self, systems: Sequence[System], emotions: Sequence[str] | None = None) -> int:
         """Scored utterances of the system of `systems` that has fewest."""
