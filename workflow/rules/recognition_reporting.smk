@@ -31,7 +31,7 @@ rule make_recognition_tables:
         runtime=30,
     params:
         config=CONFIG,
-        version=3,
+        version=4,
         study=IDENTITY,
     shell:
         "python scripts/make_recognition_tables.py --config {params.config}"
@@ -93,7 +93,7 @@ rule make_recognition_page:
         runtime=30,
     params:
         config=CONFIG,
-        version=2,
+        version=3,
         study=IDENTITY,
     shell:
         "python scripts/make_recognition_page.py --config {params.config}"

@@ -43,7 +43,7 @@ rule make_tables:
         runtime=30,
     params:
         config=CONFIG,
-        version=5,
+        version=6,
         study=IDENTITY,
     shell:
         "python scripts/make_tables.py --config {params.config}" " --log {log} --threads {threads}"
@@ -73,7 +73,7 @@ rule make_figures:
         runtime=30,
     params:
         config=CONFIG,
-        version=3,
+        version=4,
         study=IDENTITY,
     shell:
         "python scripts/make_figures.py --config {params.config}"
@@ -105,7 +105,7 @@ rule make_page:
         runtime=30,
     params:
         config=CONFIG,
-        version=3,
+        version=4,
         study=IDENTITY,
     shell:
         "python scripts/make_page.py --config {params.config}" " --log {log} --threads {threads}"
