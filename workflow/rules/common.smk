@@ -163,8 +163,11 @@ def group_of(wildcards):
 
 @eele_workflow.asked_often
 def sites_of(wildcards):
+    return told_of(cell_of(wildcards))
+
+
+def told_of(cell):
     """What a cell's path does not tell: its sites, and the learning rate where its method has one of its own."""
-    cell = cell_of(wildcards)
     rate = STUDY.adaptation.method_learning_rates.get(cell.method)
     return cell.sites(STUDY) + ((f"learning rate {rate:g}",) if rate else ())
 
@@ -224,9 +227,9 @@ def adapters_of(wildcards):
 
 
 def mixture_params(wildcards):
-    """What identifies a mixture: its cells, their sites, and the points."""
+    """What identifies a mixture: its cells, what their paths do not tell, and the points."""
     mixture = MIXTURES[wildcards.mixture]
-    cells = [(cell.path.as_posix(), cell.sites(STUDY)) for cell in mixture.cells]
+    cells = [(cell.path.as_posix(), told_of(cell)) for cell in mixture.cells]
     return [cells, [(point.at, point.weights) for point in mixture.points]]
 
 

@@ -82,7 +82,7 @@ def comparisons_table(results: Results, bootstrap: Bootstrap) -> pd.DataFrame:
                     **{"family": family, "judge": judge},
                     **row,
                     "comparisons": len(members),
-                    "detail": one.conditions(),
+                    "detail": one.of.conditions(),
                 }
                 for row in _compare(results, one, members)
             ]
@@ -106,7 +106,6 @@ class _Drawn:
     def __init__(self, bootstrap: Bootstrap) -> None:
         self.of = bootstrap
         self.draws = cache(bootstrap.mean_draws)
-        self.conditions = bootstrap.conditions
 
 
 def _compare(
