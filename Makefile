@@ -29,8 +29,9 @@ demo: $(STAMP)   ## the whole study on a generated corpus, on all cores (~15 min
 	@if [ -t 2 ]; then progress="--logger rich"; else progress="--quiet rules host"; fi; \
 	$(BIN)/snakemake $$progress && echo "The page: $(CURDIR)/results/demo/report/index.html"
 
+# A worker per core, up to four, whole files each: their fixtures are studies. One thread a worker.
 test: $(STAMP)   ## all tests, the smoke study through the real Snakefile among them
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)   ## ruff, mypy, snakefmt, snakemake --lint
 	$(BIN)/ruff check .

@@ -217,8 +217,11 @@ def _limit_threads(threads: int) -> None:
     """Set what numerical libraries read when they are first imported."""
     for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "NUMBA"):
         os.environ[f"{library}_NUM_THREADS"] = str(max(1, threads))
-    # Waiting OpenMP threads otherwise spin, and steal the cores of the jobs beside them.
+    # Waiting OpenMP threads otherwise spin, and steal the cores of the jobs beside them. Some
+    # microseconds are spun still: torch's parallel parts are short, and asleep two threads train
+    # hardly faster than one.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 
 @contextlib.contextmanager

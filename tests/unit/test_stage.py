@@ -158,7 +158,8 @@ def test_items_are_checked(job, item, value, said):
 def test_items_arrive_typed_and_threads_are_limited(job, tmp_path):
     body = f"""
         assert str(cell.path) == "{CELL}" and shard == 1 and paths.root.as_posix() == "here/mine"
-        assert os.environ["OMP_NUM_THREADS"] == "3" and os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+        assert os.environ["OMP_NUM_THREADS"] == "3"
+        assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE" and os.environ["GOMP_SPINCOUNT"] == "20000"
         assert "torch" not in sys.modules
     """
     arguments = ["--cell", CELL, "--shard", "1", "--results", "here", "--threads", "3"]

@@ -16,6 +16,8 @@ rule pretrain:
         "<results>/logs/pretrain.log",
     benchmark:
         "<results>/benchmarks/pretrain.tsv"
+    # All cells wait for it; judges and recogniser then find a core beside them.
+    priority: 1
     conda:
         "../../envs/eele.yaml"
     container:

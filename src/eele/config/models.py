@@ -97,7 +97,7 @@ class TrainingConfig(Section):
 class PretrainingConfig(TrainingConfig):
     """Neutral pre-training."""
 
-    steps: Count = Field(900, description="optimiser steps at most")
+    steps: Count = Field(600, description="optimiser steps at most")
     batch_size: Count = Field(16, description="utterances per step")
     learning_rate: Positive = Field(2e-3, description="peak learning rate (AdamW)")
     warmup_steps: Annotated[int, Field(ge=0)] = Field(100, description="linear warm-up")
@@ -115,7 +115,7 @@ class PretrainingConfig(TrainingConfig):
 class AdaptationConfig(TrainingConfig):
     """Fine-tuning of one cell on one emotion."""
 
-    steps: Count = Field(120, description="optimiser steps at most")
+    steps: Count = Field(100, description="optimiser steps at most")
     batch_size: Count = Field(8, description="utterances per step")
     learning_rate: Positive = Field(3e-3, description="peak learning rate of adapters (AdamW)")
     full_learning_rate: Positive = Field(5e-4, description="peak learning rate of method `full`")
