@@ -14,6 +14,7 @@ from eele.paths import StudyPaths
 from eele.reporting.bootstrap import Bootstrap
 from eele.reporting.collect import Results, System, load_results
 from eele.reporting.comparisons import comparisons_table, front
+from eele.reporting.figures_cost import references, score_axis
 from eele.reporting.findings import NOT_TESTED, findings_table
 from eele.reporting.page_tables import scheme_table
 from eele.reporting.tables import methods_table, scheme_by_emotion, to_latex
@@ -106,6 +107,21 @@ def test_one_score_is_shown_once_on_the_page(results: Results) -> None:
     assert (results.mean_of, results.mean_name) == ((), "speaker similarity")
 
 
+def test_the_scale_begins_below_what_was_adapted_and_names_the_neutral_model(
+    results: Results,
+) -> None:
+    import matplotlib.pyplot as plt
+
+    assert 0.1 < results.scale_from < 0.4  # `none` and the worst scheme
+    figure, axes = plt.subplots()
+    score_axis(axes, results)
+    references(axes, results, {"none": "neutral", "full": "full"})
+    assert [text.get_text() for text in axes.texts] == ["full", "neutral\n0.10 ↓"]
+    assert [line.get_ydata()[0] for line in axes.lines] == pytest.approx([0.8])
+    assert axes.get_ylim()[0] < results.scale_from
+    plt.close(figure)
+
+
 def test_the_papers_outcomes_about_emotions_are_not_tested(results: Results) -> None:
     table = findings_table(results)
     assert set(table["agrees"]) == {NOT_TESTED} and table["ours"].isna().all()
@@ -134,6 +150,7 @@ def test_tasks_have_score_weights_and_share(results: Results) -> None:
 def test_a_study_of_emotions_has_the_same_table(tmp_path: Path) -> None:
     study, paths = fake_study.build(tmp_path, audio=False)
     found = load_results(study, paths)
+    assert found.scale_from == 0
     table = tasks_table(synthesis_rows(found, Bootstrap(found)))
     assert tuple(table.columns) == TASK_COLUMNS
     assert set(table["task"]) == {"emotional speech synthesis"}

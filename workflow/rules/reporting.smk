@@ -73,7 +73,7 @@ rule make_figures:
         runtime=30,
     params:
         config=CONFIG,
-        version=4,
+        version=5,
         study=IDENTITY,
     shell:
         "python scripts/make_figures.py --config {params.config}"

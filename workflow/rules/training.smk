@@ -16,8 +16,8 @@ rule pretrain:
         "<results>/logs/pretrain.log",
     benchmark:
         "<results>/benchmarks/pretrain.tsv"
-    # All cells wait for it; judges and recogniser then find a core beside them.
-    priority: 1
+    # Before all else: every cell waits for it, and it takes more cores than what could run beside it.
+    priority: 3
     conda:
         "../../envs/eele.yaml"
     container:
@@ -82,6 +82,7 @@ rule train_judge:
         "<results>/logs/train_judge/{judge}.log",
     benchmark:
         "<results>/benchmarks/train_judge/{judge}.tsv"
+    priority: 1
     conda:
         "../../envs/eele.yaml"
     container:
@@ -114,6 +115,7 @@ rule train_recogniser:
         "<results>/logs/train_recogniser.log",
     benchmark:
         "<results>/benchmarks/train_recogniser.tsv"
+    priority: 1
     conda:
         "../../envs/eele.yaml"
     container:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -227,6 +228,14 @@ class Results:
         rows = self.of(system, emotion)
         values = rows[column].astype(float).groupby(rows["emotion"]).mean()
         return float(values.mean())
+
+    @cached_property
+    def scale_from(self) -> float:
+        """Where axes and colours of the score that counts begin: at 0, or where it may be negative a tenth or
+        two below all but the neutral model, which may lie far away from what was adapted."""
+        values = [self.mean(s, self.goal.score) for s in self.systems if s.method != "none"]
+        values = [value for value in values if value == value]
+        return math.floor(10 * min(values) - 1) / 10 if self.goal.signed and values else 0.0
 
     def best_scheme(self) -> System | None:
         """The best of all compared schemes, whichever their method."""

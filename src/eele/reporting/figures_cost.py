@@ -99,17 +99,20 @@ def draw_cost(plt: Any, results: Results, bootstrap: Bootstrap, folder: Path) ->
 
 
 def _round_numbers(axes: Any) -> None:
-    """Weights as 50k and 1.5M; where all lie within a decade, between its powers, too."""
-    from matplotlib.ticker import EngFormatter, NullFormatter
+    """Weights as 50k and 1.5M; within a decade at all its multiples, within two at some."""
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
     low, high = axes.get_xlim()
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.xaxis.set_minor_formatter(EngFormatter(sep="") if high < 10 * low else NullFormatter())
+    axes.xaxis.set_minor_formatter(EngFormatter(sep="") if high < 100 * low else NullFormatter())
+    if 10 * low <= high < 100 * low:
+        axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
 
 
 def references(axes: Any, results: Results, methods: dict[str, str]) -> None:
-    """Dashed lines at baselines, labels kept apart by moving the lower ones down."""
-    apart = 0.055 * (1 - results.goal.lowest)
+    """Dashed lines at baselines, labels kept apart by moving the lower ones down; one below the axis is named there."""
+    lowest = results.scale_from
+    apart = 0.055 * (1 - lowest)
     lines = []
     for method, label in methods.items():
         system = plain_system(results, method)
@@ -118,9 +121,12 @@ def references(axes: Any, results: Results, methods: dict[str, str]) -> None:
             lines.append((value, label))
     last = float("inf")
     for value, label in sorted(lines, reverse=True):
-        place = min(value, last - apart * (1 + label.count("\n") / 2))
+        if value < lowest:
+            label = f"{label}\n{value:.2f} ↓".replace("-", "−")
+        place = min(max(value, lowest), last - apart * (1 + label.count("\n") / 2))
         last = place
-        axes.axhline(value, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+        if value >= lowest:
+            axes.axhline(value, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
         axes.annotate(
             label,
             (1, place),
@@ -134,10 +140,10 @@ def references(axes: Any, results: Results, methods: dict[str, str]) -> None:
 
 
 def score_axis(axes: Any, results: Results) -> None:
-    """The score that counts, from its lowest value to 1 upwards."""
-    lowest = results.goal.lowest
-    axes.set_ylim(lowest - 0.03, 1.03)
-    axes.set_yticks(np.arange(lowest, 1.01, 0.2))
+    """The score that counts, upwards to 1."""
+    lowest = results.scale_from
+    axes.set_ylim(lowest - 0.03 * (1 - lowest), 1 + 0.03 * (1 - lowest))
+    axes.set_yticks(np.arange(lowest, 1.01, 0.2 if lowest < 0.4 else 0.1))
     axes.set_ylabel(results.goal.name)
     axes.grid(axis="y", color=style.RULE, linewidth=0.6)
     axes.set_axisbelow(True)
@@ -158,7 +164,8 @@ def _label_points(figure: Any, axes: Any, points: list[tuple[float, float, str, 
         def crowding(place: tuple[int, int], own: np.ndarray = own, width: float = width) -> float:
             spot = own + np.array(place) * scale * (1 + 0.04 * width)
             others = [p for p in taken if p is not own] + names
-            return sum(max(0.0, 13 * scale - float(np.hypot(*(spot - p)))) for p in others)
+            hidden = sum(max(0.0, 13 * scale - float(np.hypot(*(spot - p)))) for p in others)
+            return hidden + max(0.0, float(spot[0]) + width * scale - axes.bbox.x1)
 
         place = min(places, key=crowding)
         names.append(own + np.array(place) * scale)

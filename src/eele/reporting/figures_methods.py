@@ -35,7 +35,7 @@ def draw_methods(plt: Any, results: Results, bootstrap: Bootstrap, folder: Path)
     if not compares_methods(results.study):
         return
     schemes, systems = grid(results)
-    methods, score, lowest = results.methods, results.goal.score, results.goal.lowest
+    methods, score, lowest = results.methods, results.goal.score, results.scale_from
     figure, axes = plt.subplots(
         figsize=(style.PAGE_WIDTH, 0.9 + 0.48 * len(methods)), layout="constrained"
     )
@@ -49,7 +49,7 @@ def draw_methods(plt: Any, results: Results, bootstrap: Bootstrap, folder: Path)
         np.ma.masked_invalid(values),
         cmap=style.HEAT,
         vmin=lowest,
-        vmax=1.15,
+        vmax=1 + 0.15 * (1 - lowest),
         edgecolors="white",
         linewidth=1.5,
     )

@@ -15,7 +15,7 @@ class Goal:
     score: Literal["emotion_accuracy", "speaker_similarity"]  # column of cells.csv
     name: str
     task: str  # as tables/tasks.csv names it
-    lowest: float  # of the score; its highest value is 1
+    signed: bool  # the score may be negative; its highest value is 1 in any case
     of_utterances: str  # what a table of means holds
     of_recordings: tuple[str, str]  # label and explanation of the recordings' own score
     of_neutral: str  # what the neutral model's own score is
@@ -27,7 +27,7 @@ EMOTION = Goal(
     "emotion_accuracy",
     "emotion accuracy",
     "emotional speech synthesis",
-    0.0,
+    False,
     "Share of test utterances recognised as the emotion asked for",
     ("Judge on test recordings", "share recognised"),
     "share of its speech taken for the emotion",
@@ -38,7 +38,7 @@ VOICE = Goal(
     "speaker_similarity",
     "speaker similarity",
     "speech synthesis in new voices",
-    -1.0,
+    True,
     "Speaker similarity of test utterances: cosine to the mean of the new voice’s own training recordings",
     ("Test recordings of the new voices", "speaker similarity of the voices to themselves"),
     "speaker similarity of the average of the voices it knows",
