@@ -16,6 +16,7 @@ from eele.reporting.collect import Results, System, load_results
 from eele.reporting.comparisons import comparisons_table, front
 from eele.reporting.figures_cost import references, score_axis
 from eele.reporting.findings import NOT_TESTED, findings_table
+from eele.reporting.markup import heat
 from eele.reporting.page_tables import scheme_table
 from eele.reporting.tables import methods_table, scheme_by_emotion, to_latex
 from eele.reporting.tasks import TASK_COLUMNS, synthesis_rows, tasks_html, tasks_table
@@ -120,6 +121,12 @@ def test_the_scale_begins_below_what_was_adapted_and_names_the_neutral_model(
     assert [line.get_ydata()[0] for line in axes.lines] == pytest.approx([0.8])
     assert axes.get_ylim()[0] < results.scale_from
     plt.close(figure)
+    table = scheme_table(results, scheme_by_emotion(results, Bootstrap(results)))
+    shades = {row[2].text: row[2].shade for row in table.rows}
+    assert (
+        shades["0.10"] == "#f7fbff"
+        and shades["0.40"] == heat(0.4, lowest=results.scale_from).shade != heat(0.4).shade
+    )
 
 
 def test_the_papers_outcomes_about_emotions_are_not_tested(results: Results) -> None:

@@ -105,7 +105,7 @@ rule make_page:
         runtime=30,
     params:
         config=CONFIG,
-        version=4,
+        version=5,
         study=IDENTITY,
     shell:
         "python scripts/make_page.py --config {params.config}" " --log {log} --threads {threads}"

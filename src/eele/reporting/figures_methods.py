@@ -11,6 +11,7 @@ from eele.config.models import StudyConfig
 from eele.reporting import style
 from eele.reporting.bootstrap import Bootstrap
 from eele.reporting.collect import Results, System, method_words, plain_system
+from eele.reporting.markup import shown
 from eele.reporting.tables import caption
 from eele.vocabulary import SCHEMES
 
@@ -80,7 +81,7 @@ def draw_methods(plt: Any, results: Results, bootstrap: Bootstrap, folder: Path)
     axes.set_yticks(np.arange(len(methods)) + 0.5, [_row(results, m) for m in methods])
     style.as_table(axes)
     beside = [
-        f"{system.label} {results.mean(system, score):.2f}"
+        f"{system.label} {shown(results.mean(system, score))}"
         for system in (plain_system(results, m) for m in ("none", "voice", "full", "recording"))
         if system is not None
     ]

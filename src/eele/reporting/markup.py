@@ -108,11 +108,11 @@ def interval_text(low: Any, high: Any, digits: int = 2) -> str:
 _STEPS = ((247, 251, 255), (200, 221, 240), (115, 178, 216), (41, 121, 185), (8, 72, 140))
 
 
-def heat(value: Any, digits: int = 2) -> TableCell:
-    """A number cell shaded by its value between 0 and 1, with ink that stays readable on it."""
+def heat(value: Any, digits: int = 2, lowest: float = 0.0) -> TableCell:
+    """A number cell shaded by its value between `lowest` and 1, with ink that stays readable on it."""
     if is_empty(value):
         return TableCell("–", "", "empty num")
-    share = min(1.0, max(0.0, float(value)))
+    share = min(1.0, max(0.0, (float(value) - lowest) / (1 - lowest)))
     place = share * (len(_STEPS) - 1)
     low = min(int(place), len(_STEPS) - 2)
     rest = place - low
@@ -120,7 +120,7 @@ def heat(value: Any, digits: int = 2) -> TableCell:
         round(a + (b - a) * rest) for a, b in zip(_STEPS[low], _STEPS[low + 1], strict=True)
     )
     return TableCell(
-        f"{float(value):.{digits}f}",
+        shown(float(value), digits),
         repr(float(value)),
         "num heat",
         shade="#{:02x}{:02x}{:02x}".format(*colour),

@@ -65,7 +65,8 @@ def _mean_cells(results: Results, row: pd.Series) -> list[TableCell]:
         "" if is_empty(row["mean_low"]) else repr(float(row["mean_low"])),
         "num range",
     )
-    return [*(heat(row[column]) for column in (*results.mean_of, "mean")), spread]
+    columns = (*results.mean_of, "mean")
+    return [*(heat(row[column], lowest=results.scale_from) for column in columns), spread]
 
 
 def _size(row: pd.Series) -> TableCell:
@@ -244,7 +245,9 @@ def cells_table(results: Results) -> HtmlTable:
                 text(row["seed"]) if row["seed"] != "-" else TableCell("–", "", "empty"),
                 number(row["trainable_parameters"], 0),
                 *(
-                    heat(row[c]) if c == results.goal.score else number(row[c], digits)
+                    heat(row[c], lowest=results.scale_from)
+                    if c == results.goal.score
+                    else number(row[c], digits)
                     for c, digits, _ in _CELL_COLUMNS
                 ),
                 _scored(row),
