@@ -25,7 +25,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
-demo: $(STAMP)   ## the whole study on a generated corpus, on all cores (~15 min on two)
+demo: $(STAMP)   ## the whole study on a generated corpus, on all cores (10 to 15 min on two)
 	@if [ -t 2 ]; then progress="--logger rich"; else progress="--quiet rules host"; fi; \
 	$(BIN)/snakemake $$progress && echo "The page: $(CURDIR)/results/demo/report/index.html"
 

@@ -15,6 +15,7 @@ rule prepare_encoder:
         "<results>/logs/prepare_encoder/{encoder}.log",
     benchmark:
         "<results>/benchmarks/prepare_encoder/{encoder}.tsv"
+    priority: 3  # as the other trainings of several cores
     conda:
         "../../envs/eele.yaml"
     container:

@@ -1,5 +1,7 @@
 # The models every cell leans on: the neutral voice, the vocoder (where the study trains one), the judges,
 # the phone recogniser.
+# What takes several cores goes before what takes one (`priority`): beside a sweep of cells, all of which wait for
+# it or whose scores do, the cores would hardly be free at once.
 # `exec`: the shell makes way for the training, so that a scheduler's SIGTERM reaches it and it can save.
 
 
@@ -16,7 +18,6 @@ rule pretrain:
         "<results>/logs/pretrain.log",
     benchmark:
         "<results>/benchmarks/pretrain.tsv"
-    # Before all else: every cell waits for it, and it takes more cores than what could run beside it.
     priority: 3
     conda:
         "../../envs/eele.yaml"
@@ -51,6 +52,7 @@ rule train_vocoder:
         "<results>/logs/train_vocoder.log",
     benchmark:
         "<results>/benchmarks/train_vocoder.tsv"
+    priority: 3
     conda:
         "../../envs/eele.yaml"
     container:
